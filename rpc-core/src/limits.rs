@@ -1,0 +1,95 @@
+//! What a connection may use.
+
+use std::time::Duration;
+
+/// The limits of one end of a connection. Those that the peer has to respect are announced to it
+/// in HELLO or WELCOME.
+///
+/// ```
+/// use std::time::Duration;
+/// use wirecall_core::Limits;
+///
+/// let limits = Limits::default()
+///     .max_in_flight(256)
+///     .default_deadline(Duration::from_secs(5));
+/// assert_eq!(limits.max_in_flight, 256);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest WebSocket message that is accepted, in bytes. Announced. 1 MiB.
+    pub max_message_bytes: usize,
+    /// The largest body that is accepted, in bytes. Announced. 1 MiB less 64 KiB, so that a frame
+    /// with its options always fits a message.
+    pub max_body_bytes: usize,
+    /// How many calls of the peer are executed at a time. Announced; what is beyond is refused. A
+    /// cancelled handler counts until it has really ended. 1,024.
+    pub max_in_flight: usize,
+    /// How many notifications of the peer may wait for their handlers. Announced. 256.
+    pub notification_credit: usize,
+    /// The deadline of this end's own calls, unless a call says otherwise. Announced, so that it
+    /// need not travel with each call. 30 s; `None` for calls that may take forever.
+    pub default_deadline: Option<Duration>,
+    /// How many bytes may wait to be written before calls wait and handlers are not started. 1 MiB.
+    pub outbound_queue_bytes: usize,
+    /// How many entries of metadata a call may carry. 32.
+    pub max_metadata_entries: usize,
+    /// How many bytes a call's metadata may have, keys and values. 4 KiB.
+    pub max_metadata_bytes: usize,
+    /// How long the peer may take for HELLO or WELCOME once the transport is up. 10 s.
+    pub hello_timeout: Duration,
+    /// How long a write may make no progress before the connection is given up. 15 s.
+    pub write_stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_message_bytes: 1 << 20,
+            max_body_bytes: (1 << 20) - (64 << 10),
+            max_in_flight: 1024,
+            notification_credit: 256,
+            default_deadline: Some(Duration::from_secs(30)),
+            outbound_queue_bytes: 1 << 20,
+            max_metadata_entries: 32,
+            max_metadata_bytes: 4 << 10,
+            hello_timeout: Duration::from_secs(10),
+            write_stall: Duration::from_secs(15),
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        impl Limits {
+            $($(#[$doc])* #[must_use]
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.$name = $name.into();
+                self
+            })*
+        }
+    };
+}
+
+setters! {
+    /// Sets [`Limits::max_message_bytes`].
+    max_message_bytes: usize,
+    /// Sets [`Limits::max_body_bytes`].
+    max_body_bytes: usize,
+    /// Sets [`Limits::max_in_flight`].
+    max_in_flight: usize,
+    /// Sets [`Limits::notification_credit`].
+    notification_credit: usize,
+    /// Sets [`Limits::default_deadline`].
+    default_deadline: impl Into<Option<Duration>>,
+    /// Sets [`Limits::outbound_queue_bytes`].
+    outbound_queue_bytes: usize,
+    /// Sets [`Limits::max_metadata_entries`].
+    max_metadata_entries: usize,
+    /// Sets [`Limits::max_metadata_bytes`].
+    max_metadata_bytes: usize,
+    /// Sets [`Limits::hello_timeout`].
+    hello_timeout: Duration,
+    /// Sets [`Limits::write_stall`].
+    write_stall: Duration,
+}

@@ -1,0 +1,236 @@
+//! What a caller sends along with a call, beside its arguments.
+
+use crate::{
+    body::{Codec, bytes::Bytes},
+    limits::Limits,
+    protocol::{OptionKey, OptionValue, Options, OptionsBuilder},
+    status::{Code, Fate, Status},
+};
+
+/// Entries of metadata: strings, and bytes under keys that end in `-bin`.
+///
+/// A key has 1 to 64 bytes: a letter, then letters, digits, `-`, `_` and `.`, in lower case.
+/// `traceparent` and `tracestate` are reserved for tracing. No key stands twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    entries: Vec<(String, MetadataValue)>,
+}
+
+/// A value of [`Metadata`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetadataValue {
+    /// A string.
+    Text(String),
+    /// Bytes, under a key that ends in `-bin`.
+    Bytes(Bytes),
+}
+
+impl From<&str> for MetadataValue {
+    fn from(text: &str) -> Self {
+        MetadataValue::Text(text.to_owned())
+    }
+}
+
+impl From<String> for MetadataValue {
+    fn from(text: String) -> Self {
+        MetadataValue::Text(text)
+    }
+}
+
+impl From<Bytes> for MetadataValue {
+    fn from(bytes: Bytes) -> Self {
+        MetadataValue::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for MetadataValue {
+    fn from(bytes: Vec<u8>) -> Self {
+        MetadataValue::Bytes(bytes.into())
+    }
+}
+
+impl MetadataValue {
+    fn len(&self) -> usize {
+        match self {
+            MetadataValue::Text(text) => text.len(),
+            MetadataValue::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl Metadata {
+    /// The string under this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        match self.value(key)? {
+            MetadataValue::Text(text) => Some(text),
+            MetadataValue::Bytes(_) => None,
+        }
+    }
+
+    /// The bytes under this key, which ends in `-bin`.
+    #[must_use]
+    pub fn get_bytes(&self, key: &str) -> Option<&[u8]> {
+        match self.value(key)? {
+            MetadataValue::Bytes(bytes) => Some(bytes),
+            MetadataValue::Text(_) => None,
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&MetadataValue> {
+        let entry = self.entries.iter().find(|(name, _)| name == key)?;
+        Some(&entry.1)
+    }
+
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
+        self.entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, key: &str, value: MetadataValue) {
+        match self.entries.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value,
+            None => self.entries.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Checks keys and limits before anything is sent.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), Status> {
+        for (key, value) in &self.entries {
+            let binary = matches!(value, MetadataValue::Bytes(_));
+            if !is_key(key) || binary != key.ends_with("-bin") {
+                return Err(Status::new(
+                    Code::INVALID_ARGUMENT,
+                    format!(
+                        "bad metadata key {key:?}: lower-case letters, digits, '-', '_' and '.', \
+                         a letter first, and '-bin' at the end exactly for bytes"
+                    ),
+                )
+                .with_fate(Fate::NotSent));
+            }
+        }
+        self.check_limits(limits)
+            .map_err(|status| status.with_fate(Fate::NotSent))
+    }
+
+    fn check_limits(&self, limits: &Limits) -> Result<(), Status> {
+        let bytes: usize = self
+            .entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        if self.entries.len() <= limits.max_metadata_entries && bytes <= limits.max_metadata_bytes {
+            return Ok(());
+        }
+        Err(Status::new(
+            Code::RESOURCE_EXHAUSTED,
+            format!(
+                "metadata has {} entries and {bytes} bytes, the limits are {} and {}",
+                self.entries.len(),
+                limits.max_metadata_entries,
+                limits.max_metadata_bytes
+            ),
+        ))
+    }
+
+    pub(crate) fn write(&self, options: &mut OptionsBuilder) {
+        for (key, value) in &self.entries {
+            match value {
+                MetadataValue::Text(text) => options.metadata_text(key, text),
+                MetadataValue::Bytes(bytes) => options.metadata_bytes(key, bytes),
+            };
+        }
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() <= 64
+        && key.starts_with(|first: char| first.is_ascii_lowercase())
+        && key.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte)
+        })
+}
+
+/// The options of a REQUEST, NOTIFY or VOLATILE that say something about the call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct CallOptions {
+    /// Milliseconds; 0 for no deadline. Absent where the caller's default holds.
+    pub(crate) deadline_ms: Option<u64>,
+    pub(crate) metadata: Metadata,
+}
+
+/// Key of an option of REQUEST: the deadline in milliseconds, 0 for none.
+const DEADLINE_MS: u64 = 1;
+
+impl CallOptions {
+    pub(crate) fn write(&self, codec: Codec) -> OptionsBuilder {
+        let mut options = OptionsBuilder::new(codec);
+        if let Some(deadline_ms) = self.deadline_ms {
+            options.uint(DEADLINE_MS, deadline_ms);
+        }
+        self.metadata.write(&mut options);
+        options
+    }
+
+    /// Reads the options of a peer's call; an error refuses that call alone.
+    pub(crate) fn read(options: Options<'_>, limits: &Limits) -> Result<Self, Status> {
+        let mut result = CallOptions::default();
+        let refuse = |code, message| Err(Status::new(code, message).with_fate(Fate::NotExecuted));
+        for (key, value) in options.entries() {
+            match key {
+                OptionKey::Integer(DEADLINE_MS) => match value.uint() {
+                    Some(deadline_ms) => result.deadline_ms = Some(deadline_ms),
+                    None => {
+                        return refuse(
+                            Code::INVALID_ARGUMENT,
+                            "the deadline is no number of milliseconds".to_owned(),
+                        );
+                    }
+                },
+                OptionKey::Integer(key) if key % 2 == 0 => {
+                    return refuse(
+                        Code::UNIMPLEMENTED,
+                        format!("option {key} is not understood"),
+                    );
+                }
+                OptionKey::Integer(_) => {}
+                OptionKey::Text(key) => {
+                    let value = match value {
+                        OptionValue::Text(text) if !key.ends_with("-bin") => {
+                            MetadataValue::Text(text.into_owned())
+                        }
+                        value => match value.bytes() {
+                            Some(bytes) if key.ends_with("-bin") => {
+                                MetadataValue::Bytes(bytes.into_owned().into())
+                            }
+                            _ => {
+                                return refuse(
+                                    Code::INVALID_ARGUMENT,
+                                    format!("metadata {key:?} is of the wrong type"),
+                                );
+                            }
+                        },
+                    };
+                    if result.metadata.entries.len() > limits.max_metadata_entries {
+                        break;
+                    }
+                    result.metadata.insert(&key, value);
+                }
+            }
+        }
+        result
+            .metadata
+            .check_limits(limits)
+            .map_err(|status| status.with_fate(Fate::NotExecuted))?;
+        Ok(result)
+    }
+}

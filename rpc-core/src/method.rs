@@ -1,0 +1,103 @@
+//! Names of methods, and the aliases that stand for them on the wire.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+/// How many aliases there are in a process, and at most on a connection.
+pub const MAX_ALIASES: usize = 1024;
+
+/// A method as a caller names it: `Service.method`, with its alias.
+///
+/// Aliases are numbered once for the whole process, so that a notification to many peers is the
+/// same bytes for all of them. The first [`MAX_ALIASES`] names get one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Method {
+    name: Arc<str>,
+    alias: Option<u16>,
+}
+
+impl Method {
+    /// The method `method` of the service `service`.
+    #[must_use]
+    pub fn new(service: &str, method: &str) -> Self {
+        static ALIASES: LazyLock<Mutex<HashMap<Arc<str>, u16>>> = LazyLock::new(Mutex::default);
+
+        let name: Arc<str> = format!("{service}.{method}").into();
+        let mut aliases = ALIASES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, alias)) = aliases.get_key_value(&name) {
+            return Method {
+                name: name.clone(),
+                alias: Some(*alias),
+            };
+        }
+        let alias = (aliases.len() < MAX_ALIASES).then_some(aliases.len() as u16);
+        if let Some(alias) = alias {
+            aliases.insert(name.clone(), alias);
+        }
+        Method { name, alias }
+    }
+
+    /// `Service.method`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn alias(&self) -> Option<u16> {
+        self.alias
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Method({})", self.name)
+    }
+}
+
+/// The methods of one service, in the order of its trait: what a stub holds.
+#[derive(Clone, Debug)]
+pub struct Methods(Table);
+
+#[derive(Clone, Debug)]
+enum Table {
+    Static(&'static [Method]),
+    Named(Arc<[Method]>),
+}
+
+impl Methods {
+    /// The methods of a service under its own name, made once.
+    #[must_use]
+    pub fn from_static(methods: &'static [Method]) -> Self {
+        Methods(Table::Static(methods))
+    }
+
+    /// The methods of a service.
+    #[must_use]
+    pub fn new(service: &str, methods: &[&str]) -> Self {
+        Methods(Table::Named(Self::table(service, methods)))
+    }
+
+    /// For the static behind [`Methods::from_static`].
+    #[must_use]
+    pub fn table(service: &str, methods: &[&str]) -> Arc<[Method]> {
+        methods
+            .iter()
+            .map(|method| Method::new(service, method))
+            .collect()
+    }
+
+    /// The method at this place in the trait.
+    ///
+    /// # Panics
+    /// When there is none: stubs are generated together with their tables.
+    #[must_use]
+    pub fn get(&self, index: usize) -> &Method {
+        match &self.0 {
+            Table::Static(methods) => &methods[index],
+            Table::Named(methods) => &methods[index],
+        }
+    }
+}

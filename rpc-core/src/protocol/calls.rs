@@ -1,0 +1,352 @@
+//! The pending table: this end's calls that wait for their answers.
+//!
+//! A slot holds the waiting caller's waker, and then its answer: nothing is allocated for a call.
+//! It has two owners, the caller here and the peer, and is free when both have let go: the caller
+//! by taking the answer or by giving up, the peer by its terminal frame. A slot that only the peer
+//! still holds is a tombstone.
+
+use std::{
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::slots::Slots;
+use crate::status::{Code, Fate, Status};
+
+/// Answers up to this size are copied into their slot, so that a small one does not keep the
+/// message alive that it came in.
+const COPY_BYTES: usize = 512;
+
+/// How long tombstones may fill half of the slots before the connection is given up.
+const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Answer {
+    /// RESPONSE; its body has been copied to the buffer given to [`Calls::poll`].
+    Copied,
+    /// RESPONSE, with its body.
+    Shared(Bytes),
+    /// ERROR, or no answer at all, with the details of the method's own error.
+    Failed(Box<Failure>),
+}
+
+/// An error as it came from the peer, or arose here.
+#[derive(Debug)]
+pub struct Failure {
+    /// Code, message, fate.
+    pub status: Status,
+    /// The encoded error of the method. Empty where there is none.
+    pub details: Bytes,
+}
+
+#[derive(Debug)]
+enum Local {
+    Waiting(Option<Waker>),
+    Done(Answer),
+    Gone,
+}
+
+#[derive(Debug)]
+struct Slot {
+    local: Local,
+    /// Whether the peer still owes a terminal frame.
+    open: bool,
+    deadline: Option<Instant>,
+    /// The count of the REQUEST, to tell whether it has left.
+    sequence: u64,
+    /// Where a small answer is kept. Belongs to the slot and is used again and again.
+    buffer: Vec<u8>,
+}
+
+/// The table. Slots are counted from 0 here and from 1 in ids.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    free: Slots,
+    slots: Vec<Slot>,
+    tombstones: usize,
+    /// Since when tombstones have filled half of the slots.
+    crowded_since: Option<Instant>,
+    /// No call's deadline is before this.
+    next_deadline: Option<Instant>,
+}
+
+impl Calls {
+    /// Enters a call whose REQUEST is the counted frame `sequence`.
+    pub(super) fn insert(
+        &mut self,
+        waker: Option<Waker>,
+        deadline: Option<Instant>,
+        sequence: u64,
+    ) -> usize {
+        let index = self.free.take();
+        if index == self.slots.len() {
+            self.slots.push(Slot {
+                local: Local::Gone,
+                open: false,
+                deadline: None,
+                sequence: 0,
+                buffer: Vec::new(),
+            });
+        }
+        let slot = &mut self.slots[index];
+        slot.local = Local::Waiting(waker);
+        slot.open = true;
+        slot.deadline = deadline;
+        slot.sequence = sequence;
+        if let Some(deadline) = deadline {
+            earlier(&mut self.next_deadline, deadline);
+        }
+        index
+    }
+
+    /// Slots in use, tombstones included: what the peer counts as in flight, and what is answered
+    /// and not yet taken.
+    pub(super) fn in_use(&self) -> usize {
+        self.free.used()
+    }
+
+    /// A RESPONSE has come. `whole` is the message that `body` stands in.
+    pub(super) fn respond(
+        &mut self,
+        index: usize,
+        body: &[u8],
+        whole: &Bytes,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.open) else {
+            return false;
+        };
+        if let Local::Waiting(waker) = &mut slot.local {
+            wakers.extend(waker.take());
+            slot.local = Local::Done(if body.len() <= COPY_BYTES {
+                slot.buffer.clear();
+                slot.buffer.extend_from_slice(body);
+                Answer::Copied
+            } else {
+                Answer::Shared(whole.slice_ref(body))
+            });
+        }
+        self.ended(index);
+        true
+    }
+
+    /// An ERROR has come.
+    pub(super) fn fail(
+        &mut self,
+        index: usize,
+        failure: impl FnOnce() -> Failure,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.open) else {
+            return false;
+        };
+        if let Local::Waiting(waker) = &mut slot.local {
+            wakers.extend(waker.take());
+            slot.local = Local::Done(Answer::Failed(Box::new(failure())));
+        }
+        self.ended(index);
+        true
+    }
+
+    fn ended(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.open = false;
+        if matches!(slot.local, Local::Gone) {
+            self.tombstones -= 1;
+            self.free.give_back(index);
+        }
+    }
+
+    /// The caller asks for its answer. A copied one is exchanged for `buffer`.
+    pub(super) fn poll(
+        &mut self,
+        index: usize,
+        waker: &Waker,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<Answer> {
+        let slot = &mut self.slots[index];
+        match &mut slot.local {
+            Local::Waiting(waiting) => {
+                match waiting {
+                    Some(waiting) => waiting.clone_from(waker),
+                    None => *waiting = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+            Local::Done(_) => {
+                let Local::Done(answer) = std::mem::replace(&mut slot.local, Local::Gone) else {
+                    unreachable!("matched above");
+                };
+                if matches!(answer, Answer::Copied) {
+                    std::mem::swap(&mut slot.buffer, buffer);
+                }
+                self.left(index);
+                Poll::Ready(answer)
+            }
+            // A call takes its answer once.
+            Local::Gone => Poll::Pending,
+        }
+    }
+
+    /// The caller gives up. Says whether the peer is to be told.
+    pub(super) fn abandon(&mut self, index: usize) -> bool {
+        let slot = &mut self.slots[index];
+        let cancel = match std::mem::replace(&mut slot.local, Local::Gone) {
+            Local::Waiting(_) => slot.open,
+            Local::Done(_) => false,
+            Local::Gone => return false,
+        };
+        self.left(index);
+        cancel
+    }
+
+    fn left(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.deadline = None;
+        if slot.open {
+            self.tombstones += 1;
+        } else {
+            self.free.give_back(index);
+        }
+    }
+
+    /// Ends the calls whose deadline has passed; their slots are handed to `expired`.
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+        mut expired: impl FnMut(usize),
+    ) {
+        if self.next_deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.next_deadline = None;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let (Local::Waiting(waker), Some(deadline)) = (&mut slot.local, slot.deadline) else {
+                continue;
+            };
+            if deadline > now {
+                earlier(&mut self.next_deadline, deadline);
+                continue;
+            }
+            wakers.extend(waker.take());
+            slot.local = Local::Done(Answer::Failed(Box::new(Failure {
+                status: Status::new(
+                    Code::DEADLINE_EXCEEDED,
+                    "no answer within the deadline, as the caller noticed",
+                )
+                .with_fate(Fate::Unknown),
+                details: Bytes::new(),
+            })));
+            slot.deadline = None;
+            expired(index);
+        }
+    }
+
+    /// Whether tombstones have filled half of `limit` slots for too long.
+    pub(super) fn is_crowded(&mut self, limit: usize, now: Instant) -> bool {
+        if self.tombstones <= limit / 2 {
+            self.crowded_since = None;
+            return false;
+        }
+        now >= *self.crowded_since.get_or_insert(now) + TOMBSTONES_PATIENCE
+    }
+
+    /// When [`Calls::expire`] or [`Calls::is_crowded`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let crowded = self.crowded_since.map(|since| since + TOMBSTONES_PATIENCE);
+        self.next_deadline.into_iter().chain(crowded).min()
+    }
+
+    /// The connection is over: every waiting call ends, and no more frames come.
+    pub(super) fn end_all(&mut self, wakers: &mut Vec<Waker>, status: impl Fn(u64) -> Status) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if let Local::Waiting(waker) = &mut slot.local {
+                wakers.extend(waker.take());
+                slot.local = Local::Done(Answer::Failed(Box::new(Failure {
+                    status: status(slot.sequence),
+                    details: Bytes::new(),
+                })));
+            }
+            if slot.open {
+                self.ended(index);
+            }
+        }
+        self.next_deadline = None;
+    }
+}
+
+/// Lowers `next` to `instant`.
+pub(super) fn earlier(next: &mut Option<Instant>, instant: Instant) {
+    if next.is_none_or(|next| instant < next) {
+        *next = Some(instant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn poll(calls: &mut Calls, index: usize) -> Poll<Answer> {
+        calls.poll(index, Waker::noop(), &mut Vec::new())
+    }
+
+    #[test]
+    fn a_slot_is_free_once_its_answer_is_taken() {
+        let mut calls = Calls::default();
+        let index = calls.insert(None, None, 1);
+        assert!(calls.respond(index, b"x", &Bytes::new(), &mut Vec::new()));
+        assert_eq!(calls.in_use(), 1);
+        assert!(matches!(
+            poll(&mut calls, index),
+            Poll::Ready(Answer::Copied)
+        ));
+        assert_eq!(calls.in_use(), 0);
+    }
+
+    #[test]
+    fn an_abandoned_call_keeps_its_slot_until_the_terminal_frame() {
+        let mut calls = Calls::default();
+        let index = calls.insert(None, None, 1);
+        assert!(calls.abandon(index));
+        assert_eq!(calls.in_use(), 1);
+        assert!(calls.respond(index, b"late", &Bytes::new(), &mut Vec::new()));
+        assert_eq!(calls.in_use(), 0);
+        assert!(!calls.respond(index, b"twice", &Bytes::new(), &mut Vec::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_call_ends_and_leaves_a_tombstone() {
+        let mut calls = Calls::default();
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let index = calls.insert(None, Some(deadline), 1);
+        assert_eq!(calls.next_timeout(), Some(deadline));
+        let mut expired = Vec::new();
+        calls.expire(deadline, &mut Vec::new(), |index| expired.push(index));
+        assert_eq!(expired, [index]);
+        assert!(matches!(
+            poll(&mut calls, index),
+            Poll::Ready(Answer::Failed(_))
+        ));
+        assert_eq!((calls.in_use(), calls.tombstones), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tombstones_in_half_of_the_slots_are_too_many_after_15_s() {
+        let mut calls = Calls::default();
+        for _ in 0..3 {
+            let index = calls.insert(None, None, 1);
+            calls.abandon(index);
+        }
+        let now = Instant::now();
+        assert!(!calls.is_crowded(4, now));
+        assert!(calls.is_crowded(4, now + TOMBSTONES_PATIENCE));
+        assert!(calls.respond(0, b"", &Bytes::new(), &mut Vec::new()));
+        assert!(!calls.is_crowded(4, now + TOMBSTONES_PATIENCE));
+    }
+}

@@ -1,0 +1,437 @@
+//! Frames in MessagePack (<https://github.com/msgpack/msgpack/blob/master/spec.md>): one array
+//! after the other. Headers are written and read by hand; bodies are opaque.
+
+use std::borrow::Cow;
+
+use rmp::Marker;
+
+use super::{
+    frame::{
+        CallId, ChunkState, Frame, FrameError, Head, MethodRef, Position, check_method_name,
+        has_options_always, kind, shape,
+    },
+    options::Options,
+};
+
+pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    let kind = frame.head.kind();
+    let Some((fields, payload)) = shape(kind) else {
+        return;
+    };
+    let options = !frame.options.is_empty() || has_options_always(kind);
+    // At most 1 + 3 + 1 + 1 elements: always a fixarray.
+    out.push(0x90 | (1 + fields + usize::from(options) + usize::from(payload)) as u8);
+    out.push(kind);
+    match &frame.head {
+        Head::Hello | Head::Welcome | Head::Ignored { .. } => {}
+        Head::Ping { count, token } | Head::Pong { count, token } => {
+            put_uint(out, *count);
+            put_uint(out, *token);
+        }
+        Head::Ack { count } => put_uint(out, *count),
+        Head::GoAway { code, count } => {
+            put_uint(out, *code);
+            put_uint(out, *count);
+        }
+        Head::Request { id, method } => {
+            put_uint(out, id.value());
+            put_method(out, method);
+        }
+        Head::Response { id }
+        | Head::Item { id }
+        | Head::End { id }
+        | Head::Cancel { id }
+        | Head::Open { id } => put_uint(out, id.value()),
+        Head::Error { id, code, message } => {
+            put_uint(out, id.value());
+            put_uint(out, u64::from(*code));
+            put_str(out, message);
+        }
+        Head::Credit { id, items, bytes } => {
+            put_uint(out, id.value());
+            put_uint(out, *items);
+            put_uint(out, *bytes);
+        }
+        Head::Notify { method } | Head::Volatile { method } => put_method(out, method),
+        Head::Chunk { id, state, .. } => {
+            put_uint(out, id.value());
+            put_uint(out, *state as u64);
+        }
+        Head::Define { alias, method } => {
+            put_uint(out, *alias);
+            put_str(out, method);
+        }
+    }
+    if options {
+        if frame.options.is_empty() {
+            out.push(0x80);
+        } else {
+            out.extend_from_slice(frame.options.raw());
+        }
+    }
+    if let Head::Chunk { piece, .. } = &frame.head {
+        put_bin(out, piece);
+    } else if payload {
+        put_bin(out, frame.payload);
+    }
+}
+
+pub(super) fn next_frame<'a>(
+    message: &'a [u8],
+    position: &mut Position,
+) -> Result<Option<Frame<'a>>, FrameError> {
+    let mut reader = Reader(message.get(position.offset..).unwrap_or_default());
+    if reader.0.is_empty() {
+        return Ok(None);
+    }
+    let elements = reader.array()?;
+    let kind = reader.uint()?;
+    let frame = match u8::try_from(kind) {
+        Ok(kind @ kind::FIRST_IGNORABLE..=kind::LAST_IGNORABLE) => {
+            reader.skip(elements.saturating_sub(1))?;
+            Frame::new(Head::Ignored { kind })
+        }
+        Ok(kind) => reader.frame(kind, elements)?,
+        Err(_) => return Err(FrameError::UnknownKind(kind)),
+    };
+    position.offset = message.len() - reader.0.len();
+    Ok(Some(frame))
+}
+
+pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..=0x7f => out.push(value as u8),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, value as u8]),
+        0x100..=0xffff => {
+            let [a, b] = (value as u16).to_be_bytes();
+            out.extend_from_slice(&[0xcd, a, b]);
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(0xce);
+            out.extend_from_slice(&(value as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
+    match text.len() {
+        length @ 0..=31 => out.push(0xa0 | length as u8),
+        length @ 32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
+        length => put_length(out, [0xda, 0xdb], length),
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+pub(crate) fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
+        length @ 0..=0xff => out.extend_from_slice(&[0xc4, length as u8]),
+        length => put_length(out, [0xc5, 0xc6], length),
+    }
+    out.extend_from_slice(bytes);
+}
+
+pub(crate) fn put_map(out: &mut Vec<u8>, entries: usize) {
+    match entries {
+        0..=15 => out.push(0x80 | entries as u8),
+        _ => put_length(out, [0xde, 0xdf], entries),
+    }
+}
+
+/// A length in two or four bytes behind the marker that says which. Nothing that long leaves
+/// this process: bodies and messages are limited far below 4 GiB.
+fn put_length(out: &mut Vec<u8>, [short, long]: [u8; 2], length: usize) {
+    if let Ok(length) = u16::try_from(length) {
+        out.push(short);
+        out.extend_from_slice(&length.to_be_bytes());
+    } else {
+        out.push(long);
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+    }
+}
+
+fn put_method(out: &mut Vec<u8>, method: &MethodRef<'_>) {
+    match method {
+        MethodRef::Name(name) => put_str(out, name),
+        MethodRef::Alias(alias) => put_uint(out, *alias),
+    }
+}
+
+/// What is left of a message. Every read checks that the bytes are there.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn frame(&mut self, kind: u8, elements: usize) -> Result<Frame<'a>, FrameError> {
+        let Some((fields, payload)) = shape(kind) else {
+            return Err(FrameError::UnknownKind(u64::from(kind)));
+        };
+        let bare = 1 + fields + usize::from(payload);
+        let options = elements == bare + 1;
+        if !options && (elements != bare || has_options_always(kind)) {
+            return Err(FrameError::Arity { kind, elements });
+        }
+        let mut head = match kind {
+            kind::HELLO => Head::Hello,
+            kind::WELCOME => Head::Welcome,
+            kind::PING => Head::Ping {
+                count: self.uint()?,
+                token: self.uint()?,
+            },
+            kind::PONG => Head::Pong {
+                count: self.uint()?,
+                token: self.uint()?,
+            },
+            kind::ACK => Head::Ack {
+                count: self.uint()?,
+            },
+            kind::GOAWAY => Head::GoAway {
+                code: self.uint()?,
+                count: self.uint()?,
+            },
+            kind::REQUEST => Head::Request {
+                id: self.id()?,
+                method: self.method()?,
+            },
+            kind::RESPONSE => Head::Response { id: self.id()? },
+            kind::ERROR => Head::Error {
+                id: self.id()?,
+                code: u16::try_from(self.uint()?)
+                    .map_err(|_| FrameError::Expected("an error code up to 65535"))?,
+                message: Cow::Borrowed(self.str()?),
+            },
+            kind::ITEM => Head::Item { id: self.id()? },
+            kind::END => Head::End { id: self.id()? },
+            kind::CREDIT => Head::Credit {
+                id: self.id()?,
+                items: self.uint()?,
+                bytes: self.uint()?,
+            },
+            kind::CANCEL => Head::Cancel { id: self.id()? },
+            kind::NOTIFY => Head::Notify {
+                method: self.method()?,
+            },
+            kind::VOLATILE => Head::Volatile {
+                method: self.method()?,
+            },
+            kind::CHUNK => Head::Chunk {
+                id: self.id()?,
+                state: ChunkState::from_wire(self.uint()?)
+                    .ok_or(FrameError::Expected("a chunk state from 0 to 2"))?,
+                piece: Cow::Borrowed(&[]),
+            },
+            kind::DEFINE => {
+                let alias = self.uint()?;
+                let method = self.str()?;
+                check_method_name(method)?;
+                Head::Define {
+                    alias,
+                    method: Cow::Borrowed(method),
+                }
+            }
+            _ => Head::Open { id: self.id()? },
+        };
+        let options = if options {
+            self.options()?
+        } else {
+            Options::EMPTY
+        };
+        let mut payload = if payload { self.bin()? } else { &[] };
+        if let Head::Chunk { piece, .. } = &mut head {
+            *piece = Cow::Borrowed(std::mem::take(&mut payload));
+        }
+        Ok(Frame {
+            head,
+            options,
+            payload,
+        })
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(FrameError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn marker(&mut self) -> Result<Marker, FrameError> {
+        Ok(Marker::from_u8(self.take(1)?[0]))
+    }
+
+    fn be(&mut self, length: usize) -> Result<u64, FrameError> {
+        Ok(self
+            .take(length)?
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// A length field. What it claims is checked against what is there before it is used.
+    fn length(&mut self, bytes: usize) -> Result<usize, FrameError> {
+        usize::try_from(self.be(bytes)?).map_err(|_| FrameError::Truncated)
+    }
+
+    fn array(&mut self) -> Result<usize, FrameError> {
+        match self.marker()? {
+            Marker::FixArray(length) => Ok(usize::from(length)),
+            Marker::Array16 => self.length(2),
+            Marker::Array32 => self.length(4),
+            _ => Err(FrameError::Expected("a frame (an array)")),
+        }
+    }
+
+    pub(super) fn map(&mut self) -> Result<usize, FrameError> {
+        match self.marker()? {
+            Marker::FixMap(length) => Ok(usize::from(length)),
+            Marker::Map16 => self.length(2),
+            Marker::Map32 => self.length(4),
+            _ => Err(FrameError::Expected("options (a map)")),
+        }
+    }
+
+    /// An unsigned integer in any of its encodings, also the signed ones that some encoders use.
+    #[inline]
+    pub(super) fn uint(&mut self) -> Result<u64, FrameError> {
+        let negative = FrameError::Expected("an unsigned integer");
+        match self.marker()? {
+            Marker::FixPos(value) => Ok(u64::from(value)),
+            Marker::U8 => self.be(1),
+            Marker::U16 => self.be(2),
+            Marker::U32 => self.be(4),
+            Marker::U64 => self.be(8),
+            Marker::I8 => self
+                .be(1)
+                .and_then(|v| (v < 1 << 7).then_some(v).ok_or(negative)),
+            Marker::I16 => self
+                .be(2)
+                .and_then(|v| (v < 1 << 15).then_some(v).ok_or(negative)),
+            Marker::I32 => self
+                .be(4)
+                .and_then(|v| (v < 1 << 31).then_some(v).ok_or(negative)),
+            Marker::I64 => self
+                .be(8)
+                .and_then(|v| (v < 1 << 63).then_some(v).ok_or(negative)),
+            _ => Err(negative),
+        }
+    }
+
+    fn id(&mut self) -> Result<CallId, FrameError> {
+        self.uint().map(CallId::new)
+    }
+
+    pub(super) fn str(&mut self) -> Result<&'a str, FrameError> {
+        let expected = FrameError::Expected("a string");
+        let length = match self.marker()? {
+            Marker::FixStr(length) => usize::from(length),
+            Marker::Str8 => self.length(1)?,
+            Marker::Str16 => self.length(2)?,
+            Marker::Str32 => self.length(4)?,
+            _ => return Err(expected),
+        };
+        std::str::from_utf8(self.take(length)?).map_err(|_| FrameError::Expected("UTF-8"))
+    }
+
+    #[inline]
+    pub(super) fn bin(&mut self) -> Result<&'a [u8], FrameError> {
+        let length = match self.marker()? {
+            Marker::Bin8 => self.length(1)?,
+            Marker::Bin16 => self.length(2)?,
+            Marker::Bin32 => self.length(4)?,
+            _ => return Err(FrameError::Expected("a payload (bin)")),
+        };
+        self.take(length)
+    }
+
+    #[inline]
+    fn method(&mut self) -> Result<MethodRef<'a>, FrameError> {
+        match self.0.first().copied().map(Marker::from_u8) {
+            Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) => {
+                let name = self.str()?;
+                check_method_name(name)?;
+                Ok(MethodRef::Name(Cow::Borrowed(name)))
+            }
+            _ => self
+                .uint()
+                .map(MethodRef::Alias)
+                .map_err(|_| FrameError::Expected("a method (a string or an alias)")),
+        }
+    }
+
+    /// A map, checked so that [`Options::iter`] cannot meet anything unexpected.
+    fn options(&mut self) -> Result<Options<'a>, FrameError> {
+        let start = self.0;
+        for _ in 0..self.map()? {
+            if self.uint_or_str().is_err() {
+                return Err(FrameError::Expected("an option's key (integer or string)"));
+            }
+            self.skip(1)?;
+        }
+        Ok(Options::new_messagepack(
+            &start[..start.len() - self.0.len()],
+        ))
+    }
+
+    fn uint_or_str(&mut self) -> Result<(), FrameError> {
+        match self.0.first().copied().map(Marker::from_u8) {
+            Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) => {
+                self.str().map(drop)
+            }
+            _ => self.uint().map(drop),
+        }
+    }
+
+    /// Moves past that many values, however they are nested, without recursion.
+    pub(super) fn skip(&mut self, values: usize) -> Result<(), FrameError> {
+        let mut left = values;
+        while left > 0 {
+            // Each value takes a byte at least: a claim beyond that is not worth following.
+            if left > self.0.len() {
+                return Err(FrameError::Truncated);
+            }
+            left -= 1;
+            let (bytes, inner) = match self.marker()? {
+                Marker::FixPos(_)
+                | Marker::FixNeg(_)
+                | Marker::Null
+                | Marker::True
+                | Marker::False => (0, 0),
+                Marker::U8 | Marker::I8 => (1, 0),
+                Marker::U16 | Marker::I16 => (2, 0),
+                Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
+                Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
+                Marker::FixStr(length) => (usize::from(length), 0),
+                Marker::Str8 | Marker::Bin8 => (self.length(1)?, 0),
+                Marker::Str16 | Marker::Bin16 => (self.length(2)?, 0),
+                Marker::Str32 | Marker::Bin32 => (self.length(4)?, 0),
+                Marker::FixArray(length) => (0, usize::from(length)),
+                Marker::Array16 => (0, self.length(2)?),
+                Marker::Array32 => (0, self.length(4)?),
+                Marker::FixMap(length) => (0, 2 * usize::from(length)),
+                Marker::Map16 => (0, 2 * self.length(2)?),
+                Marker::Map32 => (0, self.length(4)?.saturating_mul(2)),
+                Marker::FixExt1 => (2, 0),
+                Marker::FixExt2 => (3, 0),
+                Marker::FixExt4 => (5, 0),
+                Marker::FixExt8 => (9, 0),
+                Marker::FixExt16 => (17, 0),
+                Marker::Ext8 => (self.length(1)?.saturating_add(1), 0),
+                Marker::Ext16 => (self.length(2)?.saturating_add(1), 0),
+                Marker::Ext32 => (self.length(4)?.saturating_add(1), 0),
+                Marker::Reserved => return Err(FrameError::Expected("a MessagePack value")),
+            };
+            self.take(bytes)?;
+            left = left.saturating_add(inner);
+        }
+        Ok(())
+    }
+
+    /// The next value, as a whole.
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], FrameError> {
+        let start = self.0;
+        self.skip(1)?;
+        Ok(&start[..start.len() - self.0.len()])
+    }
+}

@@ -1,0 +1,36 @@
+//! The protocol without I/O: bytes in, events out; commands in, bytes out. No sockets, no clock.
+//!
+//! - [`frame`](Frame): the kinds of frames; `messagepack` and `json` read and write them
+//! - [`options`](Options): the map that a frame may carry
+//! - [`outbox`](Outbox): frames packed into messages
+//! - [`connection`](Connection): one end of a connection, made of
+//!   - `handshake`: HELLO and WELCOME
+//!   - `calls`: the pending table of this end's calls
+//!   - `inbound`: the peer's calls
+//!   - `waiters`: callers that wait for room
+//!   - `slots`: the numbers in ids
+
+mod calls;
+mod connection;
+mod frame;
+mod handshake;
+mod inbound;
+mod json;
+mod messagepack;
+mod options;
+mod outbox;
+mod slots;
+mod waiters;
+
+pub(crate) use calls::Answer;
+pub(crate) use connection::{Admission, Outgoing, body_too_large, error_frame, error_options};
+pub use connection::{Connection, Event, Events, ProtocolError, Resolve, Target};
+pub use frame::{
+    CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,
+    Position, Side, next_frame,
+};
+pub use handshake::PeerLimits;
+pub(crate) use handshake::deadline_ms;
+pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
+pub use outbox::{Batch, Outbox};
+pub(crate) use waiters::Ticket;

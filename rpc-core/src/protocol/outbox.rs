@@ -1,0 +1,179 @@
+//! Frames on their way out, packed into messages.
+
+use std::ops::Range;
+
+use super::frame::Frame;
+use crate::body::Codec;
+
+/// A message is closed once it has that many bytes. Many frames in one message divide what each
+/// message costs (masking, a header, a wake-up); much larger ones would be held up as a whole.
+const PACK_BYTES: usize = 64 << 10;
+
+/// A buffer larger than this is given back once it is empty.
+const KEEP_BYTES: usize = 128 << 10;
+
+/// Collects frames until the connection can write them.
+#[derive(Debug)]
+pub struct Outbox {
+    codec: Codec,
+    batch: Batch,
+    /// Where the message that is being packed begins.
+    start: usize,
+    /// How many frames it has.
+    frames: usize,
+    /// How many counted frames ever came in: what the peer's count is compared with.
+    counted: u64,
+}
+
+/// Whole messages, ready to be written.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    messages: Vec<Range<usize>>,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        Outbox {
+            codec,
+            batch: Batch::default(),
+            start: 0,
+            frames: 0,
+            counted: 0,
+        }
+    }
+
+    /// Appends a frame.
+    pub fn push(&mut self, frame: &Frame<'_>) {
+        self.open_frame();
+        frame.encode(self.codec, &mut self.batch.bytes);
+        self.close_frame(frame.head.is_counted());
+    }
+
+    /// Appends a frame that was encoded before, with the connection's codec.
+    pub(crate) fn push_encoded(&mut self, frame: &[u8], counted: bool) {
+        self.open_frame();
+        self.batch.bytes.extend_from_slice(frame);
+        self.close_frame(counted);
+    }
+
+    fn open_frame(&mut self) {
+        if self.codec == Codec::Json {
+            let separator = if self.frames == 0 { b'[' } else { b',' };
+            self.batch.bytes.push(separator);
+        }
+    }
+
+    fn close_frame(&mut self, counted: bool) {
+        self.frames += 1;
+        self.counted += u64::from(counted);
+        if self.batch.bytes.len() - self.start >= PACK_BYTES {
+            self.close_message();
+        }
+    }
+
+    fn close_message(&mut self) {
+        if self.frames == 0 {
+            return;
+        }
+        let start = match (self.codec, self.frames) {
+            (Codec::MessagePack, _) => self.start,
+            // A frame alone needs no array around it.
+            (Codec::Json, 1) => self.start + 1,
+            (Codec::Json, _) => {
+                self.batch.bytes.push(b']');
+                self.start
+            }
+        };
+        let end = self.batch.bytes.len();
+        self.batch.messages.push(start..end);
+        self.start = end;
+        self.frames = 0;
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batch.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batch.bytes.is_empty()
+    }
+
+    /// Counted frames that ever came in, those that wait included.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// Moves all that waits into `batch`, which must be empty, and takes over its buffers.
+    pub fn take(&mut self, batch: &mut Batch) {
+        debug_assert!(batch.is_empty());
+        self.close_message();
+        std::mem::swap(&mut self.batch, batch);
+        self.start = 0;
+    }
+}
+
+impl Batch {
+    /// The messages, in order.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.messages.iter().map(|range| &self.bytes[range.clone()])
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Forgets the messages and keeps a buffer of moderate size.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+        if self.bytes.capacity() > KEEP_BYTES {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{CallId, Head};
+
+    fn messages(codec: Codec, frames: usize) -> Vec<Vec<u8>> {
+        let mut outbox = Outbox::new(codec);
+        for id in 1..=frames as u64 {
+            outbox.push(&Frame::new(Head::Cancel {
+                id: CallId::new(id),
+            }));
+        }
+        let mut batch = Batch::default();
+        outbox.take(&mut batch);
+        batch.messages().map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn a_json_message_is_a_frame_or_an_array_of_frames() {
+        assert_eq!(messages(Codec::Json, 1), [b"[12,1]"]);
+        assert_eq!(messages(Codec::Json, 2), [b"[[12,1],[12,2]]"]);
+        assert!(messages(Codec::Json, 0).is_empty());
+    }
+
+    #[test]
+    fn a_message_is_closed_at_64_kib() {
+        let sizes: Vec<_> = messages(Codec::MessagePack, 40_000)
+            .iter()
+            .map(Vec::len)
+            .collect();
+        assert!(sizes.len() > 1);
+        assert!(sizes.iter().all(|size| *size < PACK_BYTES + 16));
+    }
+}

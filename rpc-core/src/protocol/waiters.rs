@@ -1,0 +1,126 @@
+//! A fair queue of callers that wait for room: a slot in flight, or credit for a notification.
+
+use std::{
+    collections::VecDeque,
+    task::{Poll, Waker},
+};
+
+use tokio::time::Instant;
+
+use super::{calls::earlier, slots::Slots};
+
+/// What a waiter asks its turn with.
+pub(crate) type Ticket = usize;
+
+/// The queue. Whoever is let in holds one place until it has taken it or left.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    tickets: Slots,
+    places: Vec<Place>,
+    queue: VecDeque<Ticket>,
+    admitted: usize,
+    next_deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Place {
+    waker: Option<Waker>,
+    deadline: Option<Instant>,
+    admitted: bool,
+}
+
+impl Waiters {
+    /// Whether somebody has waited longer than one who comes now, or was let in and has not yet
+    /// taken its place.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Places that are promised.
+    pub(super) fn admitted(&self) -> usize {
+        self.admitted
+    }
+
+    /// Joins at the end.
+    pub(super) fn join(&mut self, waker: Waker, deadline: Option<Instant>) -> Ticket {
+        let ticket = self.tickets.take();
+        let place = Place {
+            waker: Some(waker),
+            deadline,
+            admitted: false,
+        };
+        match self.places.get_mut(ticket) {
+            Some(free) => *free = place,
+            None => self.places.push(place),
+        }
+        self.queue.push_back(ticket);
+        if let Some(deadline) = deadline {
+            earlier(&mut self.next_deadline, deadline);
+        }
+        ticket
+    }
+
+    /// Ready once the ticket's turn has come; it is used up then.
+    pub(super) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
+        let place = &mut self.places[ticket];
+        if place.admitted {
+            self.admitted -= 1;
+            self.tickets.give_back(ticket);
+            return Poll::Ready(());
+        }
+        match &mut place.waker {
+            Some(waiting) => waiting.clone_from(waker),
+            None => place.waker = Some(waker.clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Leaves without having taken a place.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        if self.places[ticket].admitted {
+            self.admitted -= 1;
+        } else {
+            self.queue.retain(|waiting| *waiting != ticket);
+        }
+        self.places[ticket].waker = None;
+        self.tickets.give_back(ticket);
+    }
+
+    /// Lets the first in.
+    pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
+        if let Some(ticket) = self.queue.pop_front() {
+            let place = &mut self.places[ticket];
+            place.admitted = true;
+            self.admitted += 1;
+            wakers.extend(place.waker.take());
+        }
+    }
+
+    /// Wakes those whose deadline has passed, so that they leave.
+    pub(super) fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        if self.next_deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.next_deadline = None;
+        for ticket in &self.queue {
+            let place = &mut self.places[*ticket];
+            match place.deadline {
+                Some(deadline) if deadline <= now => wakers.extend(place.waker.take()),
+                Some(deadline) => earlier(&mut self.next_deadline, deadline),
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.next_deadline
+    }
+
+    /// Wakes everyone: the connection is over.
+    pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        for ticket in &self.queue {
+            wakers.extend(self.places[*ticket].waker.take());
+        }
+        self.next_deadline = None;
+    }
+}
