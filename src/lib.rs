@@ -1,1 +1,11 @@
-//! x
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub use wirecall_core::*;
+
+#[cfg(feature = "client")]
+pub use wirecall_client::{Client, ClientBuilder, ConnectError, Endpoint};
+#[cfg(feature = "macros")]
+pub use wirecall_macros::{RpcError, service};
+#[cfg(feature = "server")]
+pub use wirecall_server::{BuildError, Server, ServerBuilder};

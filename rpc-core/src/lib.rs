@@ -3,22 +3,55 @@
 //! Users depend on the `wirecall` crate, which re-exports what they need. The layers, from the
 //! wire up:
 //!
+//! - [`transport`]: what carries messages, a WebSocket or a queue within the process
 //! - [`protocol`]: frames and the state of one connection, without I/O
 //! - [`body`]: what stands in a frame's payload
+//! - [`connection`]: the engine, one task that brings the three together
+//! - [`Peer`], [`Call`], [`Notification`]: the other end of a connection, as callers see it
+//! - [`service`]: what executes the peer's calls, with their [`Context`]
+//! - [`CallError`], [`Status`], [`CloseReason`]: what can go wrong, and what it means
 
 pub mod body;
+mod call;
 mod close;
+pub mod connection;
+mod context;
 mod error;
+mod inbound_call;
 mod limits;
 mod metadata;
 mod method;
+mod notification;
+mod peer;
 pub mod protocol;
+mod scratch;
+pub mod service;
 mod status;
+pub mod transport;
 
 pub use body::{Codec, bytes::Bytes};
+pub use call::{Call, PendingCall};
 pub use close::{CloseCode, CloseReason, ClosedBy};
+pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
+pub use inbound_call::{InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
 pub use method::{MAX_ALIASES, Method, Methods};
+pub use notification::{Broadcast, Delivery, Notification};
+pub use peer::Peer;
+pub use service::{DuplicateService, Router, Service};
 pub use status::{Code, Fate, Status};
+
+/// What the macros' code refers to. No part of the public API.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+
+    pub use crate::{
+        Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, InboundCall,
+        Method, Methods, Notification, Peer, Reply, RpcError, Status,
+        body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
+        service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
+    };
+}

@@ -1,10 +1,13 @@
 //! Names of methods, and the aliases that stand for them on the wire.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
+
+use crate::{body::Codec, protocol::MethodRef};
 
 /// How many aliases there are in a process, and at most on a connection.
 pub const MAX_ALIASES: usize = 1024;
@@ -48,6 +51,15 @@ impl Method {
 
     pub(crate) fn alias(&self) -> Option<u16> {
         self.alias
+    }
+
+    /// How frames in this codec name the method: by its alias, or by its name, which people can
+    /// read in JSON.
+    pub(crate) fn reference(&self, codec: Codec) -> MethodRef<'_> {
+        match (codec, self.alias) {
+            (Codec::MessagePack, Some(alias)) => MethodRef::Alias(u64::from(alias)),
+            _ => MethodRef::Name(Cow::Borrowed(&self.name)),
+        }
     }
 }
 

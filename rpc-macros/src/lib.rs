@@ -1,1 +1,104 @@
-//! x
+//! The macros of [Wirecall](https://docs.rs/wirecall): [`macro@service`] and
+//! [`macro@RpcError`]. Users reach them through the `wirecall` crate, and everything that they
+//! expand to lives under `wirecall::__private`.
+//!
+//! - `service`: the attribute. `contract` reads and checks the trait, then `trait_item`,
+//!   `server`, `client` and `notifier` each write one part of the expansion.
+//! - `rpc_error`: the derive.
+//! - `errors`: what went wrong, all of it at once; `facade`: the path of the `wirecall` crate.
+
+mod errors;
+mod facade;
+mod rpc_error;
+mod service;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro::TokenStream;
+
+/// Makes a trait the contract between two peers.
+///
+/// The trait stays as it reads. Beside it there are now, for a trait `Chat`:
+/// - `ChatServer<S>`, which serves an implementation `S` of the trait: `ChatServer::new(service)`.
+/// - `ChatClient`, with a method for each one of the trait, to be called on any peer:
+///   `ChatClient::new(&peer)`.
+/// - `ChatNotifier`, if the trait has `#[notify]` methods, which sends them to many peers:
+///   `ChatNotifier::to(peers)`.
+///
+/// ```ignore
+/// #[wirecall::service]
+/// pub trait Chat {
+///     /// Posts a line and returns its number.
+///     async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, ChatError>;
+///     /// Somebody has left.
+///     #[notify]
+///     async fn left(&self, room: &str, who: &str);
+/// }
+/// ```
+///
+/// An implementation needs no attribute: `impl Chat for MyChat { async fn post(…) … }`. Its
+/// futures have to be `Send`, and it has to be `Send + Sync + 'static`.
+///
+/// # Options of the trait
+/// - `#[service(name = "Other")]`: the name of the service on the wire, where it is not to be
+///   that of the trait.
+/// - `#[service(crate = path::to::wirecall)]`: where the `wirecall` crate is, if not at
+///   `::wirecall`.
+///
+/// # Options of a method
+/// - `#[notify]`: one-way. The caller learns that it was sent and nothing more, so the method
+///   returns nothing.
+/// - `#[rpc(name = "other")]`: the name of the method on the wire.
+/// - `#[rpc(spawn)]`: run it in a task of its own at once. Without it, a method is first polled
+///   where it arrives, which is cheaper for all that finish or wait soon.
+///
+/// # Methods
+/// Each is an `async fn` of `&self` without type parameters. `cx: &Context`, at any place, is not
+/// on the wire and not in the client. Up to twelve others are, and each is one of
+/// - `T`, that implements serde's `Serialize` and `Deserialize` and is `Send`,
+/// - `&str` or `&[u8]`, which are decoded without a copy where the encoding allows it,
+/// - `&T` or `&[T]`, decoded as a `T` or a `Vec<T>`,
+/// - `Option<&str>` or `Option<&[u8]>`.
+///
+/// What is returned is `Result<T, E>`, where `E` is an `RpcError`, or any other type, and
+/// owned.
+///
+/// # Generic traits
+/// `trait Store<T>` gives `StoreServer<S, T>`, `StoreClient<T>` and `StoreNotifier<T>`. Type
+/// parameters have to be `Serialize + DeserializeOwned + Send + Sync + 'static`, beside what the
+/// trait asks of them. Lifetime parameters, associated types and associated constants are errors.
+#[proc_macro_attribute]
+pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
+    service::expand(options.into(), item.into()).into()
+}
+
+/// Lets a type be the error of a method.
+///
+/// The type, an enum or a struct, also implements serde's `Serialize` and `Deserialize` and
+/// `Display`. Its text becomes the message, `#[rpc(code = …)]` says what the code is, and the
+/// value itself reaches the caller.
+///
+/// ```ignore
+/// #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize, wirecall::RpcError)]
+/// enum ChatError {
+///     #[error("no room {0:?}")]
+///     #[rpc(code = NOT_FOUND)]
+///     NoRoom(String),
+///     #[error("{who} is muted")]
+///     #[rpc(code = 64)]
+///     Muted { who: String },
+/// }
+/// ```
+///
+/// # Options
+/// - `#[rpc(code = NOT_FOUND)]`, on the type or on a variant: a constant of `wirecall::Code`. A
+///   variant without one has that of its type, and a type without one `UNKNOWN`.
+/// - `#[rpc(code = 64)]`: the same as a number. 1 to 16 are the constants of `Code`, 64 to 65535
+///   belong to the application, and the others cannot be used.
+/// - `#[rpc(crate = path::to::wirecall)]`, on the type: where the `wirecall` crate is, if not at
+///   `::wirecall`.
+#[proc_macro_derive(RpcError, attributes(rpc))]
+pub fn rpc_error(item: TokenStream) -> TokenStream {
+    rpc_error::expand(item.into()).into()
+}

@@ -29,7 +29,7 @@ pub fn decode<'de, T: Arguments<'de>>(
         _ if body.is_empty() => T::from_seq(Missing, names)
             .map_err(|error: de::value::Error| BodyError::Decode(error.to_string())),
         Codec::MessagePack => seed
-            .deserialize(&mut messagepack(body))
+            .deserialize(&mut messagepack(body)?)
             .map_err(decode_error),
         Codec::Json => json::decode_with(body, seed),
     }

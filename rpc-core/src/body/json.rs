@@ -243,7 +243,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Base64<V> {
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
-        let depth = self.deeper()?;
+        let depth = self.depth;
         self.inner.visit_enum(Base64 { inner: data, depth })
     }
 }
@@ -320,18 +320,20 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Base64<A> {
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Base64<A> {
     type Error = A::Error;
 
+    // A variant with data stands in an object; one without is a string.
+
     fn unit_variant(self) -> Result<(), A::Error> {
         self.inner.unit_variant()
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let depth = self.depth;
+        let depth = self.deeper()?;
         self.inner
             .newtype_variant_seed(Base64 { inner: seed, depth })
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let depth = self.depth;
+        let depth = self.deeper()?;
         self.inner.tuple_variant(
             len,
             Base64 {
@@ -346,7 +348,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Base64<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let depth = self.depth;
+        let depth = self.deeper()?;
         self.inner.struct_variant(
             fields,
             Base64 {

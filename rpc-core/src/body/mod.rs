@@ -11,7 +11,10 @@ mod json;
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::{Code, Fate, Status};
+use crate::{
+    protocol,
+    status::{Code, Fate, Status},
+};
 
 /// How deep values may be nested, in both codecs.
 pub const MAX_NESTING: usize = 64;
@@ -113,21 +116,22 @@ pub fn encode<T: Serialize + ?Sized>(
 /// [`MAX_NESTING`].
 pub fn decode<'de, T: Deserialize<'de>>(codec: Codec, bytes: &'de [u8]) -> Result<T, BodyError> {
     match codec {
-        Codec::MessagePack => T::deserialize(&mut messagepack(bytes)).map_err(decode_error),
+        Codec::MessagePack => T::deserialize(&mut messagepack(bytes)?).map_err(decode_error),
         Codec::Json => json::decode(bytes),
     }
 }
 
-fn messagepack(
-    bytes: &[u8],
-) -> rmp_serde::Deserializer<
-    rmp_serde::decode::ReadRefReader<'_, [u8]>,
-    rmp_serde::config::HumanReadableConfig<rmp_serde::config::DefaultConfig>,
-> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
-    deserializer.set_max_depth(MAX_NESTING);
-    deserializer
+/// A deserializer for exactly one value, of which is known by now how deep it is nested:
+/// `rmp_serde` does not count enums, reserves what lengths claim, and leaves a rest unread.
+fn messagepack(bytes: &[u8]) -> Result<MessagePack<'_>, BodyError> {
+    protocol::check_value(bytes).map_err(|error| BodyError::Decode(error.to_owned()))?;
+    Ok(rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable())
 }
+
+type MessagePack<'a> = rmp_serde::Deserializer<
+    rmp_serde::decode::ReadRefReader<'a, [u8]>,
+    rmp_serde::config::HumanReadableConfig<rmp_serde::config::DefaultConfig>,
+>;
 
 fn decode_error(error: rmp_serde::decode::Error) -> BodyError {
     BodyError::Decode(error.to_string())

@@ -25,7 +25,7 @@ const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How a call ended.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// RESPONSE; its body has been copied to the buffer given to [`Calls::poll`].
     Copied,
     /// RESPONSE, with its body.
@@ -36,11 +36,11 @@ pub enum Answer {
 
 /// An error as it came from the peer, or arose here.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Code, message, fate.
-    pub status: Status,
+    pub(crate) status: Status,
     /// The encoded error of the method. Empty where there is none.
-    pub details: Bytes,
+    pub(crate) details: Bytes,
 }
 
 #[derive(Debug)]

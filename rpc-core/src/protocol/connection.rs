@@ -151,6 +151,8 @@ pub(crate) enum Admission<T> {
     Sent(T),
     /// Wait for a turn with this ticket.
     Wait(Ticket),
+    /// There is no room, and nobody to wait for it.
+    Full,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -263,32 +265,24 @@ impl Connection {
 
     // ---- calls of this end
 
-    /// Writes a REQUEST and enters the call into the table, or joins those who wait for room.
+    /// Writes a REQUEST and enters the call into the table. Without room in flight the call joins
+    /// those who wait, if it has a waker.
     ///
-    /// A caller whose turn has come passes `admitted`.
+    /// A caller whose turn has come passes the ticket that it waited with.
     pub(crate) fn start_call(
         &mut self,
         call: Outgoing<'_>,
         deadline: Option<Instant>,
         waker: Option<&Waker>,
-        admitted: bool,
+        ticket: Option<Ticket>,
     ) -> Result<Admission<usize>, Status> {
+        let admitted = ticket.is_some_and(|ticket| self.calls_waiting.leave(ticket));
         self.check_open()?;
         self.check_body(call.body.len())?;
-        let queued = !admitted && self.calls_waiting.waiting() > 0;
-        let places = self.call_places() + usize::from(admitted);
-        if let Some(waker) = waker
-            && (queued || places == 0)
-        {
-            let ticket = self.calls_waiting.join(waker.clone(), deadline);
-            return Ok(Admission::Wait(ticket));
-        }
-        if places == 0 {
-            return Err(Status::new(
-                Code::RESOURCE_EXHAUSTED,
-                "as many calls are in flight as the peer allows",
-            )
-            .with_fate(Fate::NotSent));
+        if !admitted && (self.calls_waiting.waiting() > 0 || self.call_places() == 0) {
+            return Ok(waker.map_or(Admission::Full, |waker| {
+                Admission::Wait(self.calls_waiting.join(waker.clone(), deadline))
+            }));
         }
         let method = self.method_ref(call.method);
         let sequence = self.outbox.counted() + 1;
@@ -317,7 +311,6 @@ impl Connection {
     /// Asks whether a waiting call's turn has come.
     pub(crate) fn poll_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
         if self.closed.is_some() {
-            self.calls_waiting.leave(ticket);
             return Poll::Ready(());
         }
         self.calls_waiting.poll(ticket, waker)
@@ -370,24 +363,18 @@ impl Connection {
     // ---- notifications of this end
 
     /// Writes a NOTIFY if there is credit, or joins those who wait for it.
+    ///
+    /// A caller whose turn has come passes the ticket that it waited with.
     pub(crate) fn notify(
         &mut self,
         call: Outgoing<'_>,
-        waker: Option<&Waker>,
-        admitted: bool,
+        waker: &Waker,
+        ticket: Option<Ticket>,
     ) -> Result<Admission<()>, Status> {
+        let admitted = ticket.is_some_and(|ticket| self.notify_waiting.leave(ticket));
         self.check_open()?;
         self.check_body(call.body.len())?;
-        let queued = !admitted && self.notify_waiting.waiting() > 0;
-        let places = self.notify_places() + usize::from(admitted);
-        if queued || places == 0 {
-            let Some(waker) = waker else {
-                return Err(Status::new(
-                    Code::RESOURCE_EXHAUSTED,
-                    "the peer is behind with its notifications",
-                )
-                .with_fate(Fate::NotSent));
-            };
+        if !admitted && !self.may_notify() {
             let ticket = self.notify_waiting.join(waker.clone(), None);
             return Ok(Admission::Wait(ticket));
         }
@@ -401,27 +388,27 @@ impl Connection {
         Ok(Admission::Sent(()))
     }
 
-    /// Like [`Connection::notify`], for a NOTIFY without options that was encoded before with this
-    /// connection's codec; never waits.
+    /// Like [`Connection::notify`], for a NOTIFY that was encoded before, with this connection's
+    /// codec and without options. Says whether it was sent: it does not wait for credit.
     pub(crate) fn notify_encoded(
         &mut self,
         method: &Method,
         frame: &[u8],
         body_bytes: usize,
-    ) -> Result<(), Status> {
+    ) -> Result<bool, Status> {
         self.check_open()?;
         self.check_body(body_bytes)?;
-        if self.notify_waiting.waiting() > 0 || self.notify_places() == 0 {
-            return Err(Status::new(
-                Code::RESOURCE_EXHAUSTED,
-                "the peer is behind with its notifications",
-            )
-            .with_fate(Fate::NotSent));
+        if !self.may_notify() {
+            return Ok(false);
         }
         self.notify_credit -= 1;
         self.method_ref(method);
         self.outbox.push_encoded(frame, true);
-        Ok(())
+        Ok(true)
+    }
+
+    fn may_notify(&self) -> bool {
+        self.notify_waiting.waiting() == 0 && self.notify_places() > 0
     }
 
     /// None before the peer has announced its credit.
@@ -435,7 +422,6 @@ impl Connection {
 
     pub(crate) fn poll_notify_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
         if self.closed.is_some() {
-            self.notify_waiting.leave(ticket);
             return Poll::Ready(());
         }
         self.notify_waiting.poll(ticket, waker)
@@ -474,10 +460,11 @@ impl Connection {
             .min(self.peer.max_message_bytes.saturating_sub(FRAME_BYTES))
     }
 
-    /// The alias of a method, defined before it is used; or its name, which people can read.
+    /// The method as it is named on this connection; an alias is defined before it is used.
     fn method_ref<'m>(&mut self, method: &'m Method) -> MethodRef<'m> {
-        let Some(alias) = method.alias().filter(|_| self.codec != Codec::Json) else {
-            return MethodRef::Name(Cow::Borrowed(method.name()));
+        let reference = method.reference(self.codec);
+        let (MethodRef::Alias(_), Some(alias)) = (&reference, method.alias()) else {
+            return reference;
         };
         let word = usize::from(alias / 64);
         let bit = 1 << (alias % 64);
@@ -491,7 +478,7 @@ impl Connection {
                 method: Cow::Borrowed(method.name()),
             }));
         }
-        MethodRef::Alias(u64::from(alias))
+        reference
     }
 
     // ---- answers to the peer's calls
@@ -615,7 +602,7 @@ impl Connection {
                 self.request(*id, method, frame, message, now, methods, events)?;
             }
             Head::Cancel { id } => {
-                if self.inbound.stop(*id, Stop::Cancelled) {
+                if id.side() != self.side && self.inbound.stop(*id, Stop::Cancelled) {
                     events.queue.push(Event::Stop { id: *id });
                 }
             }
@@ -660,6 +647,7 @@ impl Connection {
         }
         self.peer = handshake::read(frame.options).map_err(ProtocolError::Option)?;
         self.phase = Phase::Open;
+        self.outbox.limit_messages(self.peer.max_message_bytes);
         self.notify_credit = self.peer.notification_credit;
         if self.side == Side::Acceptor {
             let options = handshake::announce(self.codec, &self.limits);
@@ -692,6 +680,10 @@ impl Connection {
         if id.side() == self.side || id.slot() == 0 {
             return Err(ProtocolError::WrongId(id));
         }
+        // Before anything that can refuse the call: the answer would be taken for the other's.
+        if self.inbound.is_live(id) {
+            return Err(ProtocolError::LiveId(id));
+        }
         let accepted = self
             .resolve(method, methods)
             .and_then(|target| Ok((target, self.call_options(frame)?)));
@@ -707,7 +699,6 @@ impl Connection {
         let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
         match self.inbound.insert(id, deadline, self.limits.max_in_flight) {
             Entry::Accepted => {}
-            Entry::Live => return Err(ProtocolError::LiveId(id)),
             Entry::Full => {
                 let status = Status::new(
                     Code::RESOURCE_EXHAUSTED,

@@ -46,13 +46,12 @@ impl Stop {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Accepted,
-    /// The id belongs to a call that has not ended.
-    Live,
     /// The slot is beyond the limit.
     Full,
 }
 
 impl Inbound {
+    /// Enters a call that is not live.
     pub(super) fn insert(&mut self, id: CallId, deadline: Option<Instant>, limit: usize) -> Entry {
         let Some(index) = index(id).filter(|index| *index < limit) else {
             return Entry::Full;
@@ -60,11 +59,8 @@ impl Inbound {
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        let slot = &mut self.slots[index];
-        if slot.is_some() {
-            return Entry::Live;
-        }
-        *slot = Some(Running {
+        debug_assert!(self.slots[index].is_none());
+        self.slots[index] = Some(Running {
             deadline,
             stopped: None,
         });
@@ -73,6 +69,12 @@ impl Inbound {
             earlier(&mut self.next_deadline, deadline);
         }
         Entry::Accepted
+    }
+
+    /// Whether the call has not ended.
+    pub(super) fn is_live(&self, id: CallId) -> bool {
+        let slot = index(id).and_then(|index| self.slots.get(index));
+        slot.is_some_and(Option::is_some)
     }
 
     /// How many run.

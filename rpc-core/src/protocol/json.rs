@@ -152,15 +152,15 @@ pub(super) fn next_frame<'a>(
 
 /// What is left of a message. Brackets and commas are read by hand, values by `serde_json`, which
 /// copies nothing and does not recurse into what is only passed over.
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn peek(&mut self) -> Option<u8> {
+    pub(super) fn peek(&mut self) -> Option<u8> {
         self.0 = self.0.trim_ascii_start();
         self.0.first().copied()
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), FrameError> {
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), FrameError> {
         match self.peek() {
             Some(found) if found == byte => {
                 self.0 = &self.0[1..];
@@ -172,7 +172,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<&'a str, FrameError> {
+    pub(super) fn value(&mut self) -> Result<&'a str, FrameError> {
         let mut values = serde_json::Deserializer::from_slice(self.0).into_iter::<&'a RawValue>();
         match values.next() {
             Some(Ok(value)) => {

@@ -12,6 +12,7 @@ use super::{
     },
     options::Options,
 };
+use crate::body::MAX_NESTING;
 
 pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     let kind = frame.head.kind();
@@ -85,10 +86,13 @@ pub(super) fn next_frame<'a>(
         return Ok(None);
     }
     let elements = reader.array()?;
+    if elements == 0 {
+        return Err(FrameError::Expected("a frame's kind"));
+    }
     let kind = reader.uint()?;
     let frame = match u8::try_from(kind) {
         Ok(kind @ kind::FIRST_IGNORABLE..=kind::LAST_IGNORABLE) => {
-            reader.skip(elements.saturating_sub(1))?;
+            reader.skip(elements - 1)?;
             Frame::new(Head::Ignored { kind })
         }
         Ok(kind) => reader.frame(kind, elements)?,
@@ -157,6 +161,48 @@ fn put_method(out: &mut Vec<u8>, method: &MethodRef<'_>) {
     match method {
         MethodRef::Name(name) => put_str(out, name),
         MethodRef::Alias(alias) => put_uint(out, *alias),
+    }
+}
+
+/// The error for a value of the wrong type, unless the message ends there.
+fn expected(what: &'static str, error: FrameError) -> FrameError {
+    match error {
+        FrameError::Truncated => error,
+        _ => FrameError::Expected(what),
+    }
+}
+
+/// Checks that the bytes are exactly one value, whatever it means, in which arrays and maps are
+/// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
+pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
+    let mut reader = Reader(bytes);
+    // How many values are left in each array and map around the current one.
+    let mut around = [0; MAX_NESTING];
+    let mut depth = 0;
+    let mut left = 1;
+    loop {
+        while left == 0 {
+            if depth == 0 {
+                return match reader.0 {
+                    [] => Ok(()),
+                    _ => Err("something follows the value"),
+                };
+            }
+            depth -= 1;
+            left = around[depth];
+        }
+        left -= 1;
+        let inner = reader.step().map_err(|error| match error {
+            FrameError::Truncated => "it ends within a value",
+            _ => "no MessagePack",
+        })?;
+        if let Some(values) = inner {
+            *around
+                .get_mut(depth)
+                .ok_or("nested deeper than 64 levels")? = left;
+            depth += 1;
+            left = values;
+        }
     }
 }
 
@@ -356,17 +402,16 @@ impl<'a> Reader<'a> {
             _ => self
                 .uint()
                 .map(MethodRef::Alias)
-                .map_err(|_| FrameError::Expected("a method (a string or an alias)")),
+                .map_err(|error| expected("a method (a string or an alias)", error)),
         }
     }
 
-    /// A map, checked so that [`Options::iter`] cannot meet anything unexpected.
+    /// A map, checked so that [`Options::entries`] cannot meet anything unexpected.
     fn options(&mut self) -> Result<Options<'a>, FrameError> {
         let start = self.0;
         for _ in 0..self.map()? {
-            if self.uint_or_str().is_err() {
-                return Err(FrameError::Expected("an option's key (integer or string)"));
-            }
+            self.uint_or_str()
+                .map_err(|error| expected("an option's key (integer or string)", error))?;
             self.skip(1)?;
         }
         Ok(Options::new_messagepack(
@@ -387,45 +432,55 @@ impl<'a> Reader<'a> {
     pub(super) fn skip(&mut self, values: usize) -> Result<(), FrameError> {
         let mut left = values;
         while left > 0 {
-            // Each value takes a byte at least: a claim beyond that is not worth following.
-            if left > self.0.len() {
-                return Err(FrameError::Truncated);
-            }
-            left -= 1;
-            let (bytes, inner) = match self.marker()? {
-                Marker::FixPos(_)
-                | Marker::FixNeg(_)
-                | Marker::Null
-                | Marker::True
-                | Marker::False => (0, 0),
-                Marker::U8 | Marker::I8 => (1, 0),
-                Marker::U16 | Marker::I16 => (2, 0),
-                Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
-                Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
-                Marker::FixStr(length) => (usize::from(length), 0),
-                Marker::Str8 | Marker::Bin8 => (self.length(1)?, 0),
-                Marker::Str16 | Marker::Bin16 => (self.length(2)?, 0),
-                Marker::Str32 | Marker::Bin32 => (self.length(4)?, 0),
-                Marker::FixArray(length) => (0, usize::from(length)),
-                Marker::Array16 => (0, self.length(2)?),
-                Marker::Array32 => (0, self.length(4)?),
-                Marker::FixMap(length) => (0, 2 * usize::from(length)),
-                Marker::Map16 => (0, 2 * self.length(2)?),
-                Marker::Map32 => (0, self.length(4)?.saturating_mul(2)),
-                Marker::FixExt1 => (2, 0),
-                Marker::FixExt2 => (3, 0),
-                Marker::FixExt4 => (5, 0),
-                Marker::FixExt8 => (9, 0),
-                Marker::FixExt16 => (17, 0),
-                Marker::Ext8 => (self.length(1)?.saturating_add(1), 0),
-                Marker::Ext16 => (self.length(2)?.saturating_add(1), 0),
-                Marker::Ext32 => (self.length(4)?.saturating_add(1), 0),
-                Marker::Reserved => return Err(FrameError::Expected("a MessagePack value")),
-            };
-            self.take(bytes)?;
-            left = left.saturating_add(inner);
+            self.values(left)?;
+            left = left - 1 + self.step()?.unwrap_or(0);
         }
         Ok(())
+    }
+
+    /// Moves past a value, or into an array or map. Then it says how many values stand in there.
+    fn step(&mut self) -> Result<Option<usize>, FrameError> {
+        let bytes = match self.marker()? {
+            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => {
+                0
+            }
+            Marker::U8 | Marker::I8 => 1,
+            Marker::U16 | Marker::I16 => 2,
+            Marker::U32 | Marker::I32 | Marker::F32 => 4,
+            Marker::U64 | Marker::I64 | Marker::F64 => 8,
+            Marker::FixStr(length) => usize::from(length),
+            Marker::Str8 | Marker::Bin8 => self.length(1)?,
+            Marker::Str16 | Marker::Bin16 => self.length(2)?,
+            Marker::Str32 | Marker::Bin32 => self.length(4)?,
+            Marker::FixArray(length) => return self.values(usize::from(length)),
+            Marker::Array16 => return self.length(2).and_then(|length| self.values(length)),
+            Marker::Array32 => return self.length(4).and_then(|length| self.values(length)),
+            Marker::FixMap(length) => return self.values(2 * usize::from(length)),
+            Marker::Map16 => return self.length(2).and_then(|length| self.values(2 * length)),
+            Marker::Map32 => {
+                let length = self.length(4)?;
+                return self.values(length.saturating_mul(2));
+            }
+            Marker::FixExt1 => 2,
+            Marker::FixExt2 => 3,
+            Marker::FixExt4 => 5,
+            Marker::FixExt8 => 9,
+            Marker::FixExt16 => 17,
+            Marker::Ext8 => self.length(1)?.saturating_add(1),
+            Marker::Ext16 => self.length(2)?.saturating_add(1),
+            Marker::Ext32 => self.length(4)?.saturating_add(1),
+            Marker::Reserved => return Err(FrameError::Expected("a MessagePack value")),
+        };
+        self.take(bytes)?;
+        Ok(None)
+    }
+
+    /// Each value takes a byte at least: a claim beyond that is not worth following.
+    fn values(&self, claimed: usize) -> Result<Option<usize>, FrameError> {
+        if claimed > self.0.len() {
+            return Err(FrameError::Truncated);
+        }
+        Ok(Some(claimed))
     }
 
     /// The next value, as a whole.

@@ -31,6 +31,7 @@ pub use frame::{
 };
 pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
+pub(crate) use messagepack::check_value;
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use outbox::{Batch, Outbox};
 pub(crate) use waiters::Ticket;

@@ -1,11 +1,9 @@
 //! The options of a frame: a map of integers to what the protocol defines, and of strings to the
 //! user's metadata. Absent in most frames, and then free.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     frame::FrameError,
@@ -87,14 +85,16 @@ impl<'a> Options<'a> {
     }
 
     pub(super) fn new_json(text: &'a str) -> Result<Self, FrameError> {
-        let entries = json_entries(text)?;
-        if entries.is_empty() {
-            return Ok(Options::EMPTY);
-        }
-        Ok(Options {
+        let options = Options {
             codec: Codec::Json,
             raw: text.as_bytes(),
-        })
+        };
+        let mut entries = Entries::new(options)?;
+        if entries.next()?.is_none() {
+            return Ok(Options::EMPTY);
+        }
+        while entries.next()?.is_some() {}
+        Ok(options)
     }
 
     /// Whether there are none.
@@ -108,75 +108,109 @@ impl<'a> Options<'a> {
         self.raw
     }
 
-    /// The entries, in the order of the message.
-    #[must_use]
-    pub fn entries(&self) -> Vec<(OptionKey<'a>, OptionValue<'a>)> {
-        if self.raw.is_empty() {
-            return Vec::new();
-        }
-        // Both were checked when the frame was read.
-        match self.codec {
-            Codec::MessagePack => messagepack_entries(self.raw),
-            Codec::Json => std::str::from_utf8(self.raw)
-                .map_err(|_| FrameError::Expected("UTF-8"))
-                .and_then(json_entries),
-        }
-        .unwrap_or_default()
+    /// The entries, in the order of the message. Each is read as it is asked for, so that a map
+    /// of many costs nothing before.
+    pub fn entries(&self) -> impl Iterator<Item = (OptionKey<'a>, OptionValue<'a>)> + use<'a> {
+        // The map was checked when the frame was read: no error is expected here.
+        let mut entries = Entries::new(*self).ok();
+        std::iter::from_fn(move || entries.as_mut()?.next().ok()?)
     }
 }
 
-type Entries<'a> = Vec<(OptionKey<'a>, OptionValue<'a>)>;
-
-fn messagepack_entries(raw: &[u8]) -> Result<Entries<'_>, FrameError> {
-    let mut reader = Reader(raw);
-    let entries = reader.map()?;
-    let mut result = Vec::new();
-    for _ in 0..entries {
-        let key = reader.raw()?;
-        let key = match Reader(key).uint() {
-            Ok(key) => OptionKey::Integer(key),
-            Err(_) => OptionKey::Text(Cow::Borrowed(Reader(key).str()?)),
-        };
-        let value = reader.raw()?;
-        let value = if let Ok(value) = Reader(value).uint() {
-            OptionValue::Uint(value)
-        } else if let Ok(value) = Reader(value).str() {
-            OptionValue::Text(Cow::Borrowed(value))
-        } else if let Ok(value) = Reader(value).bin() {
-            OptionValue::Bytes(Cow::Borrowed(value))
-        } else {
-            OptionValue::Other
-        };
-        result.push((key, value));
-    }
-    Ok(result)
+/// What is left of a map.
+enum Entries<'a> {
+    None,
+    MessagePack { rest: Reader<'a>, left: usize },
+    Json { rest: json::Cursor<'a>, first: bool },
 }
 
-fn json_entries(text: &str) -> Result<Entries<'_>, FrameError> {
-    #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-    #[serde(transparent)]
-    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+impl<'a> Entries<'a> {
+    fn new(options: Options<'a>) -> Result<Self, FrameError> {
+        if options.raw.is_empty() {
+            return Ok(Entries::None);
+        }
+        match options.codec {
+            Codec::MessagePack => {
+                let mut rest = Reader(options.raw);
+                let left = rest.map()?;
+                Ok(Entries::MessagePack { rest, left })
+            }
+            Codec::Json => {
+                let mut rest = json::Cursor(options.raw);
+                if rest.peek() != Some(b'{') {
+                    return Err(FrameError::Expected("options (an object)"));
+                }
+                rest.expect(b'{')?;
+                Ok(Entries::Json { rest, first: true })
+            }
+        }
+    }
 
-    let entries: BTreeMap<Key<'_>, &RawValue> =
-        serde_json::from_str(text).map_err(|_| FrameError::Expected("options (an object)"))?;
-    Ok(entries
-        .into_iter()
-        .map(|(Key(key), value)| {
-            let key = match key.parse() {
-                Ok(number) => OptionKey::Integer(number),
-                Err(_) => OptionKey::Text(key),
-            };
-            let value = value.get();
-            let value = if let Ok(value) = value.parse() {
-                OptionValue::Uint(value)
-            } else if let Ok(value) = json::string(value) {
-                OptionValue::Text(value)
-            } else {
-                OptionValue::Other
-            };
-            (key, value)
-        })
-        .collect())
+    fn next(&mut self) -> Result<Option<(OptionKey<'a>, OptionValue<'a>)>, FrameError> {
+        match self {
+            Entries::None => Ok(None),
+            Entries::MessagePack { rest, left } => {
+                if *left == 0 {
+                    return Ok(None);
+                }
+                *left -= 1;
+                messagepack_entry(rest).map(Some)
+            }
+            Entries::Json { rest, first } => {
+                if rest.peek() == Some(b'}') {
+                    return Ok(None);
+                }
+                if !std::mem::take(first) {
+                    rest.expect(b',')?;
+                }
+                json_entry(rest).map(Some)
+            }
+        }
+    }
+}
+
+fn messagepack_entry<'a>(
+    rest: &mut Reader<'a>,
+) -> Result<(OptionKey<'a>, OptionValue<'a>), FrameError> {
+    let key = rest.raw()?;
+    let key = match Reader(key).uint() {
+        Ok(key) => OptionKey::Integer(key),
+        Err(_) => OptionKey::Text(Cow::Borrowed(Reader(key).str()?)),
+    };
+    let value = rest.raw()?;
+    let value = if let Ok(value) = Reader(value).uint() {
+        OptionValue::Uint(value)
+    } else if let Ok(value) = Reader(value).str() {
+        OptionValue::Text(Cow::Borrowed(value))
+    } else if let Ok(value) = Reader(value).bin() {
+        OptionValue::Bytes(Cow::Borrowed(value))
+    } else {
+        OptionValue::Other
+    };
+    Ok((key, value))
+}
+
+fn json_entry<'a>(
+    rest: &mut json::Cursor<'a>,
+) -> Result<(OptionKey<'a>, OptionValue<'a>), FrameError> {
+    let key = json::string(rest.value()?)?;
+    let digits = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+    let key = if digits {
+        let number = key.parse();
+        OptionKey::Integer(number.map_err(|_| FrameError::Expected("an option's key"))?)
+    } else {
+        OptionKey::Text(key)
+    };
+    rest.expect(b':')?;
+    let value = rest.value()?;
+    let value = if let Ok(value) = value.parse() {
+        OptionValue::Uint(value)
+    } else if let Ok(value) = json::string(value) {
+        OptionValue::Text(value)
+    } else {
+        OptionValue::Other
+    };
+    Ok((key, value))
 }
 
 /// Puts options together for a frame to be sent.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::frame::Frame;
+use super::{frame::Frame, handshake::PeerLimits};
 use crate::body::Codec;
 
 /// A message is closed once it has that many bytes. Many frames in one message divide what each
@@ -16,6 +16,8 @@ const KEEP_BYTES: usize = 128 << 10;
 #[derive(Debug)]
 pub struct Outbox {
     codec: Codec,
+    /// The largest message that the peer takes.
+    max_message_bytes: usize,
     batch: Batch,
     /// Where the message that is being packed begins.
     start: usize,
@@ -38,6 +40,7 @@ impl Outbox {
     pub fn new(codec: Codec) -> Self {
         Outbox {
             codec,
+            max_message_bytes: PeerLimits::default().max_message_bytes,
             batch: Batch::default(),
             start: 0,
             frames: 0,
@@ -45,33 +48,66 @@ impl Outbox {
         }
     }
 
+    /// Frames share a message only as long as it has no more bytes than this.
+    pub fn limit_messages(&mut self, max_bytes: usize) {
+        self.max_message_bytes = max_bytes;
+    }
+
     /// Appends a frame.
     pub fn push(&mut self, frame: &Frame<'_>) {
-        self.open_frame();
+        let start = self.open_frame();
         frame.encode(self.codec, &mut self.batch.bytes);
-        self.close_frame(frame.head.is_counted());
+        self.close_frame(start, frame.head.is_counted());
     }
 
     /// Appends a frame that was encoded before, with the connection's codec.
     pub(crate) fn push_encoded(&mut self, frame: &[u8], counted: bool) {
-        self.open_frame();
+        let start = self.open_frame();
         self.batch.bytes.extend_from_slice(frame);
-        self.close_frame(counted);
+        self.close_frame(start, counted);
     }
 
-    fn open_frame(&mut self) {
+    /// Says where the frame begins.
+    fn open_frame(&mut self) -> usize {
         if self.codec == Codec::Json {
             let separator = if self.frames == 0 { b'[' } else { b',' };
             self.batch.bytes.push(separator);
         }
+        self.batch.bytes.len()
     }
 
-    fn close_frame(&mut self, counted: bool) {
+    fn close_frame(&mut self, start: usize, counted: bool) {
         self.frames += 1;
         self.counted += u64::from(counted);
-        if self.batch.bytes.len() - self.start >= PACK_BYTES {
+        // In JSON a closing bracket is still to come.
+        let length = self.batch.bytes.len() - self.start + usize::from(self.codec == Codec::Json);
+        if self.frames > 1 && length > self.max_message_bytes {
+            self.close_message_before(start);
+        }
+        if length >= PACK_BYTES {
             self.close_message();
         }
+    }
+
+    /// The frame that begins at `start` does not fit the message with those before it: they go
+    /// without it.
+    fn close_message_before(&mut self, start: usize) {
+        let end = match (self.codec, self.frames) {
+            (Codec::MessagePack, _) => start,
+            (Codec::Json, 2) => {
+                self.start += 1;
+                start - 1
+            }
+            (Codec::Json, _) => {
+                self.batch.bytes[start - 1] = b']';
+                start
+            }
+        };
+        self.batch.messages.push(self.start..end);
+        // It goes alone, since nothing stands before it that could open an array.
+        self.batch.messages.push(start..self.batch.bytes.len());
+        self.start = self.batch.bytes.len();
+        self.frames = 0;
     }
 
     fn close_message(&mut self) {

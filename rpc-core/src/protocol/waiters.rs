@@ -60,12 +60,10 @@ impl Waiters {
         ticket
     }
 
-    /// Ready once the ticket's turn has come; it is used up then.
+    /// Ready once the ticket's turn has come. Its place is kept until it leaves.
     pub(super) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
         let place = &mut self.places[ticket];
         if place.admitted {
-            self.admitted -= 1;
-            self.tickets.give_back(ticket);
             return Poll::Ready(());
         }
         match &mut place.waker {
@@ -75,15 +73,18 @@ impl Waiters {
         Poll::Pending
     }
 
-    /// Leaves without having taken a place.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
-        if self.places[ticket].admitted {
+    /// Gives the ticket back. Says whether it was its turn, so that a place may be taken.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
+        let place = &mut self.places[ticket];
+        place.waker = None;
+        let admitted = place.admitted;
+        if admitted {
             self.admitted -= 1;
         } else {
             self.queue.retain(|waiting| *waiting != ticket);
         }
-        self.places[ticket].waker = None;
         self.tickets.give_back(ticket);
+        admitted
     }
 
     /// Lets the first in.

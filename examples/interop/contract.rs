@@ -1,0 +1,141 @@
+//! The service against which clients in other languages are tried out, and its implementation.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wirecall::{Bytes, Code, Context, RpcError, Status};
+
+/// Each method shows one thing that a client has to get right.
+#[wirecall::service]
+pub trait Interop {
+    /// The same bytes.
+    async fn echo(&self, data: &[u8]) -> Bytes;
+
+    /// The sum, which wraps around.
+    async fn add(&self, a: i64, b: i64) -> i64;
+
+    /// All parts, one behind the other.
+    async fn concat(&self, parts: &[String]) -> String;
+
+    /// Answers after that many milliseconds, with their number.
+    async fn sleep(&self, ms: u64) -> u64;
+
+    /// Fails with exactly this error.
+    async fn fail(&self, code: u16, message: &str) -> Result<(), Status>;
+
+    /// Fails with an error that carries data: `not_found`, `quota` or `custom`.
+    async fn typed_fail(&self, kind: &str) -> Result<(), InteropError>;
+
+    /// Panics.
+    async fn panic(&self);
+
+    /// Sends that many `InteropEvents.event`s to the caller, then answers.
+    async fn push(&self, cx: &Context, count: u64, data: &[u8]) -> Result<(), Status>;
+
+    /// Calls `InteropEvents.answer` on the caller, and answers with its answer.
+    async fn ask(&self, cx: &Context, question: &str) -> Result<String, Status>;
+
+    /// What the server knows of the connection.
+    async fn peer_info(&self, cx: &Context) -> PeerInfo;
+}
+
+/// What a client of [`Interop`] offers to the server.
+#[wirecall::service]
+pub trait InteropEvents {
+    /// One of the notifications that `Interop.push` sends, counted from 0.
+    #[notify]
+    async fn event(&self, index: u64, data: &[u8]);
+
+    /// The answer to a question of `Interop.ask`.
+    async fn answer(&self, question: &str) -> String;
+}
+
+/// An error in each shape that an enum's variants have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error, RpcError)]
+pub enum InteropError {
+    #[error("no {what}")]
+    #[rpc(code = NOT_FOUND)]
+    NotFound { what: String },
+    #[error("{used} of {limit} used")]
+    #[rpc(code = RESOURCE_EXHAUSTED)]
+    Quota { used: u64, limit: u64 },
+    #[error("custom: {0}")]
+    #[rpc(code = 64)]
+    Custom(String),
+    #[error("no such kind of error")]
+    #[rpc(code = INVALID_ARGUMENT)]
+    UnknownKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// `192.0.2.1:5678`; none within a process.
+    pub address: Option<String>,
+    /// Path and query of the upgrade request.
+    pub uri: String,
+    pub subprotocol: String,
+    pub user_agent: Option<String>,
+}
+
+pub struct Implementation;
+
+impl Interop for Implementation {
+    async fn echo(&self, data: &[u8]) -> Bytes {
+        data.into()
+    }
+
+    async fn add(&self, a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+
+    async fn concat(&self, parts: &[String]) -> String {
+        parts.concat()
+    }
+
+    async fn sleep(&self, ms: u64) -> u64 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        ms
+    }
+
+    async fn fail(&self, code: u16, message: &str) -> Result<(), Status> {
+        Err(Status::new(Code::new(code), message.to_owned()))
+    }
+
+    async fn typed_fail(&self, kind: &str) -> Result<(), InteropError> {
+        Err(match kind {
+            "not_found" => InteropError::NotFound {
+                what: "such thing".to_owned(),
+            },
+            "quota" => InteropError::Quota { used: 3, limit: 3 },
+            "custom" => InteropError::Custom("as you like".to_owned()),
+            _ => InteropError::UnknownKind,
+        })
+    }
+
+    async fn panic(&self) {
+        panic!("as asked for by the caller");
+    }
+
+    async fn push(&self, cx: &Context, count: u64, data: &[u8]) -> Result<(), Status> {
+        let events = InteropEventsClient::new(cx);
+        for index in 0..count {
+            events.event(index, data).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, cx: &Context, question: &str) -> Result<String, Status> {
+        Ok(InteropEventsClient::new(cx).answer(question).await?)
+    }
+
+    async fn peer_info(&self, cx: &Context) -> PeerInfo {
+        let connection = cx.connection();
+        let user_agent = connection.headers.get("user-agent");
+        PeerInfo {
+            address: connection.peer_addr.map(|address| address.to_string()),
+            uri: connection.uri.to_string(),
+            subprotocol: cx.peer().codec().subprotocol().to_owned(),
+            user_agent: user_agent.and_then(|agent| Some(agent.to_str().ok()?.to_owned())),
+        }
+    }
+}

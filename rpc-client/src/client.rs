@@ -1,0 +1,223 @@
+//! The client: how it is made, and what it is once it is connected.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use tokio::{net::TcpStream, time::timeout};
+use wirecall_core::{
+    CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
+    connection,
+    protocol::Side,
+    transport::{Role, WebSocket},
+};
+
+use crate::{
+    endpoint::{self, Endpoint, Kind},
+    handshake,
+};
+
+/// Puts a [`Client`] together.
+#[must_use = "a builder does nothing until it connects"]
+#[derive(Debug)]
+pub struct ClientBuilder {
+    endpoint: Endpoint,
+    router: Result<Router, DuplicateService>,
+    limits: Limits,
+    codecs: Vec<Codec>,
+    headers: Result<HeaderMap, String>,
+    connect_timeout: Duration,
+}
+
+/// Why a client could not connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL cannot be used.
+    #[error("{0}")]
+    Url(String),
+    /// A header cannot be sent.
+    #[error("{0}")]
+    Header(String),
+    /// Two services of this client have the same name.
+    #[error(transparent)]
+    DuplicateService(#[from] DuplicateService),
+    /// Nobody is reached there.
+    #[error("cannot connect: {0}")]
+    Io(#[from] io::Error),
+    /// The server took longer than the connect timeout.
+    #[error("not connected within {0:?}")]
+    Timeout(Duration),
+    /// The server answered the upgrade request with this instead.
+    #[error("the server refused with status {status}: {body}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The first 4 KiB of the answer, which as a rule say in a line what is wrong.
+        body: String,
+    },
+    /// The server's answer to the upgrade request breaks RFC 6455.
+    #[error("bad handshake: {0}")]
+    Handshake(String),
+    /// The server does not speak HTTP, or broke off in the middle of it.
+    #[error("no HTTP answer: {0}")]
+    Http(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The connection ended before the server's WELCOME.
+    #[error("{0}")]
+    Closed(CloseReason),
+}
+
+impl ClientBuilder {
+    /// Offers a service to the server, which may call it on this connection.
+    pub fn serve(mut self, service: impl Service) -> Self {
+        self.router = self.router.and_then(|mut router| {
+            router.add(Arc::new(service))?;
+            Ok(router)
+        });
+        self
+    }
+
+    /// What the connection may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The codecs on offer, the preferred one first. MessagePack, then JSON, by default.
+    pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
+        self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Sends a header with the upgrade request. Those of the handshake itself cannot be set.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers = self.headers.and_then(|mut headers| {
+            let name: HeaderName = name
+                .parse()
+                .map_err(|_| format!("bad header name {name:?}"))?;
+            let value: HeaderValue = value
+                .parse()
+                .map_err(|_| format!("bad value for the header {name}"))?;
+            headers.append(name, value);
+            Ok(headers)
+        });
+        self
+    }
+
+    /// How long connecting may take, up to the server's WELCOME. 10 s by default.
+    pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// Cancel safe: dropping the future closes what was opened.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let limit = self.connect_timeout;
+        match timeout(limit, Box::pin(self.establish())).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::Timeout(limit)),
+        }
+    }
+
+    async fn establish(self) -> Result<Client, ConnectError> {
+        let router = Arc::new(self.router?);
+        let headers = self.headers.map_err(ConnectError::Header)?;
+        let (peer, _) = match self.endpoint.0 {
+            Kind::Url(url) => {
+                let target = endpoint::parse(&url)?;
+                let stream = TcpStream::connect((&*target.host, target.port)).await?;
+                // Small frames are written when they are ready, not when others have joined them.
+                stream.set_nodelay(true)?;
+                let mut info = ConnectionInfo::default();
+                info.peer_addr = stream.peer_addr().ok();
+                info.local_addr = stream.local_addr().ok();
+                info.uri = Uri::try_from(&target.path_and_query).unwrap_or_default();
+                let upgraded = handshake::upgrade(stream, &target, &self.codecs, &headers).await?;
+                info.headers = upgraded.headers;
+                let transport = WebSocket::new(
+                    upgraded.stream,
+                    upgraded.read_ahead,
+                    Role::Client,
+                    self.limits.max_message_bytes,
+                )
+                .await;
+                let codec = upgraded.codec;
+                connection::spawn(transport, Side::Dialler, codec, self.limits, router, info)
+            }
+            Kind::Memory(endpoint) => {
+                let transport = endpoint.connect().await.ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::ConnectionRefused, "the server is gone")
+                })?;
+                let codec = Codec::MessagePack;
+                let info = ConnectionInfo::default();
+                connection::spawn(transport, Side::Dialler, codec, self.limits, router, info)
+            }
+        };
+        // From here on, dropping this future drops the last handle, which ends the connection.
+        let peer = peer.holding();
+        peer.opened().await.map_err(ConnectError::Closed)?;
+        Ok(Client { peer })
+    }
+}
+
+/// A connection to a server.
+///
+/// A cheap clone. The connection ends when it is closed, when the server ends it, and when all
+/// clones are dropped and nothing is in flight; stubs count as clones.
+#[derive(Clone, Debug)]
+pub struct Client {
+    peer: Peer,
+}
+
+impl Client {
+    /// A client for an endpoint: a `ws://` URL, or what `Server::in_memory` returns.
+    pub fn builder(endpoint: impl Into<Endpoint>) -> ClientBuilder {
+        ClientBuilder {
+            endpoint: endpoint.into(),
+            router: Ok(Router::default()),
+            limits: Limits::default(),
+            codecs: Codec::ALL.to_vec(),
+            headers: Ok(HeaderMap::new()),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Connects with the defaults.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(endpoint: impl Into<Endpoint>) -> Result<Client, ConnectError> {
+        Client::builder(endpoint).connect().await
+    }
+
+    /// The server, as stubs see it.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Waits until the connection has ended, and says why.
+    ///
+    /// Cancel safe.
+    pub async fn closed(&self) -> CloseReason {
+        self.peer.closed().await
+    }
+
+    /// Ends the connection: what was queued is still written, calls that are pending fail with
+    /// `UNAVAILABLE`. Returns when the connection is no longer used; the closing handshake goes on
+    /// behind it.
+    pub async fn close(&self) {
+        self.peer.close(CloseCode::NORMAL, "");
+        self.peer.closed().await;
+    }
+}
+
+impl AsRef<Peer> for Client {
+    fn as_ref(&self) -> &Peer {
+        &self.peer
+    }
+}

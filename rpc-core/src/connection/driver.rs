@@ -1,0 +1,710 @@
+//! The task of a connection: it alone reads and writes the socket.
+//!
+//! Each turn reads what is there, starts handlers in place, and writes once what has come
+//! together. Before writing it steps back once (a wake-up of itself) when more calls are in
+//! flight, so that callers that were just woken can add their next request to the same write.
+
+use std::{
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::shared::{HandlerGuard, LaneGuard, Shared, State};
+use crate::{
+    body::Codec,
+    close::{CloseCode, CloseReason, ClosedBy},
+    context,
+    inbound_call::{InboundCall, Reply},
+    metadata::Metadata,
+    peer::Peer,
+    protocol::{Batch, CallId, Event, Events, Position, Target},
+    service::{Dispatched, Dispatcher, MethodKind, Router},
+    transport::{Message, MessageKind, Received, Transport, TransportError},
+};
+
+/// Frames that are read before their answers are collected: a long message is no long silence.
+const FRAMES_A_STEP: usize = 64;
+
+/// Steps in a turn, before the task lets others run.
+const STEPS_A_TURN: usize = 64;
+
+/// A handler whose first poll takes longer has held up its connection.
+const SLOW_POLL: Duration = Duration::from_micros(100);
+
+/// How long the closing handshake may take (RFC 6455 §7.1.1).
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Drives a connection until it ends.
+pub(crate) struct Driver<T> {
+    transport: T,
+    shared: Arc<Shared>,
+    /// For the contexts of handlers.
+    peer: Peer,
+    router: Arc<Router>,
+    stage: Stage,
+    /// Whether this task's waker has been left with the others.
+    is_known: bool,
+
+    /// One for each service, made when it is first called.
+    dispatchers: Vec<Option<Box<dyn Dispatcher>>>,
+    /// Notifications, by service.
+    lanes: Vec<Lane>,
+    /// Whether too much waits to be written for another handler to be started.
+    is_congested: bool,
+    /// Calls that came while it did.
+    deferred: VecDeque<(CallId, Target, InboundCall)>,
+
+    /// The message that is being read.
+    message: Option<(Bytes, Position)>,
+    events: Events,
+    /// Terminal frames of handlers that ended in place, until the lock is next taken.
+    answers: Answers,
+    spawned: Vec<(CallId, AbortHandle)>,
+    notifications_handled: usize,
+    /// Whether the last step was so slow that the next one looks for the handler to blame.
+    suspicious: bool,
+
+    batch: Batch,
+    is_flushing: bool,
+    has_yielded: bool,
+    max_body_bytes: usize,
+
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When HELLO or WELCOME is overdue.
+    hello_deadline: Option<Instant>,
+    /// Since when a write makes no progress, and how many bytes were written then.
+    stalled: Option<(Instant, u64)>,
+}
+
+enum Stage {
+    Running,
+    /// Waiting for the end of the closing handshake.
+    Closing,
+}
+
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<(Target, InboundCall, bool)>,
+    /// A handler of this service runs in a task.
+    is_busy: bool,
+}
+
+#[derive(Default)]
+struct Answers {
+    bytes: Vec<u8>,
+    ends: Vec<(CallId, usize)>,
+}
+
+impl<T: Transport> Driver<T> {
+    pub(super) fn new(transport: T, shared: Arc<Shared>, router: Arc<Router>) -> Self {
+        let hello_deadline = Instant::now().checked_add(shared.limits.hello_timeout);
+        let max_body_bytes = shared.lock().connection.max_outgoing_body_bytes();
+        Driver {
+            transport,
+            peer: Peer::new(shared.clone()),
+            shared,
+            router,
+            stage: Stage::Running,
+            is_known: false,
+            dispatchers: Vec::new(),
+            lanes: Vec::new(),
+            is_congested: false,
+            deferred: VecDeque::new(),
+            message: None,
+            events: Events::default(),
+            answers: Answers::default(),
+            spawned: Vec::new(),
+            notifications_handled: 0,
+            suspicious: false,
+            batch: Batch::default(),
+            is_flushing: false,
+            has_yielded: false,
+            max_body_bytes,
+            timer: None,
+            hello_deadline,
+            stalled: None,
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if !self.is_known {
+            self.shared.lock().task = Some(cx.waker().clone());
+            self.is_known = true;
+        }
+        self.check_time(cx)?;
+        let drained = self.read(cx)?;
+        self.run_deferred(cx);
+        self.run_lanes(cx);
+        if !drained {
+            // Before the write, which may find itself blocked: nobody else would wake this task.
+            cx.waker().wake_by_ref();
+        }
+        self.write(cx)
+    }
+
+    // ---- reading
+
+    /// Says whether all that has come was read.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        for _ in 0..STEPS_A_TURN {
+            let Some((message, position)) = self.message.take() else {
+                match self.transport.poll_receive(cx) {
+                    Poll::Ready(Ok(Received::Message(message))) => {
+                        self.message = Some((self.check_kind(message)?, Position::default()));
+                        continue;
+                    }
+                    Poll::Ready(Ok(Received::Closed { code, reason })) => {
+                        return Err(CloseReason {
+                            code,
+                            message: reason,
+                            by: if code == CloseCode::ABNORMAL {
+                                ClosedBy::Transport
+                            } else {
+                                ClosedBy::Peer
+                            },
+                        });
+                    }
+                    Poll::Ready(Err(error)) => return Err(transport_failed(&error)),
+                    Poll::Pending => return Ok(true),
+                }
+            };
+            self.step(cx, message, position)?;
+        }
+        Ok(false)
+    }
+
+    fn check_kind(&self, message: Message) -> Result<Bytes, CloseReason> {
+        let expected = match self.shared.codec {
+            Codec::MessagePack => MessageKind::Binary,
+            Codec::Json => MessageKind::Text,
+        };
+        if message.kind == expected {
+            return Ok(message.data);
+        }
+        Err(CloseReason::local(
+            CloseCode::UNSUPPORTED_DATA,
+            format!(
+                "{} takes {expected:?} messages",
+                self.shared.codec.subprotocol()
+            ),
+        ))
+    }
+
+    /// Reads some frames of a message, executes what they ask for, and collects the answers.
+    fn step(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: Bytes,
+        mut position: Position,
+    ) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let received = state.connection.receive(
+            &message,
+            &mut position,
+            FRAMES_A_STEP,
+            now,
+            &*self.router,
+            &mut self.events,
+        );
+        self.is_congested = state.connection.is_congested();
+        drop(state);
+        let finished =
+            received.map_err(|error| CloseReason::local(error.close_code(), error.to_string()))?;
+        if !finished {
+            self.message = Some((message, position));
+        }
+        self.handle_events(cx);
+        self.suspicious = !self.answers.ends.is_empty() && now.elapsed() > SLOW_POLL;
+        self.hand_over();
+        Ok(())
+    }
+
+    fn handle_events(&mut self, cx: &mut Context<'_>) {
+        self.events.wakers.drain(..).for_each(Waker::wake);
+        let mut queue = std::mem::take(&mut self.events.queue);
+        for event in queue.drain(..) {
+            match event {
+                Event::Open => self.open(),
+                Event::Request {
+                    id,
+                    target,
+                    body,
+                    deadline,
+                    metadata,
+                } => {
+                    let call = self.inbound_call(target, body, deadline, metadata);
+                    if self.is_congested || !self.deferred.is_empty() {
+                        self.deferred.push_back((id, target, call));
+                    } else {
+                        self.start(cx, id, target, call);
+                    }
+                }
+                Event::Notification {
+                    target,
+                    body,
+                    metadata,
+                    volatile,
+                } => {
+                    let call = self.inbound_call(target, body, None, metadata);
+                    self.notify(cx, target, call, volatile);
+                }
+                Event::Stop { id } => self.stop(id),
+            }
+        }
+        self.events.queue = queue;
+    }
+
+    fn open(&mut self) {
+        self.hello_deadline = None;
+        let mut state = self.shared.lock();
+        state.is_open = true;
+        self.max_body_bytes = state.connection.max_outgoing_body_bytes();
+        drop(state);
+        self.shared.changed.notify_waiters();
+    }
+
+    fn inbound_call(
+        &self,
+        target: Target,
+        body: Bytes,
+        deadline: Option<Instant>,
+        metadata: Metadata,
+    ) -> InboundCall {
+        InboundCall {
+            method: target.method,
+            codec: self.shared.codec,
+            body,
+            context: context::Context {
+                peer: self.peer.clone(),
+                deadline,
+                metadata,
+            },
+        }
+    }
+
+    /// Gives the lock's owner what the last handlers have left: one lock for all of them.
+    fn hand_over(&mut self) {
+        if self.answers.ends.is_empty()
+            && self.spawned.is_empty()
+            && self.notifications_handled == 0
+        {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let mut start = 0;
+        for (id, end) in self.answers.ends.drain(..) {
+            state
+                .connection
+                .answer_encoded(id, &self.answers.bytes[start..end]);
+            start = end;
+        }
+        for (id, task) in self.spawned.drain(..) {
+            state.remember_task(id, task);
+        }
+        for _ in 0..std::mem::take(&mut self.notifications_handled) {
+            state.connection.notification_handled();
+        }
+        drop(state);
+        self.answers.bytes.clear();
+        if self.answers.bytes.capacity() > 64 << 10 {
+            self.answers.bytes = Vec::new();
+        }
+    }
+
+    // ---- handlers
+
+    fn start(&mut self, cx: &mut Context<'_>, id: CallId, target: Target, call: InboundCall) {
+        let dispatched = match self.router.kind(target) {
+            MethodKind::Unary => self.dispatch(cx, target, call),
+            MethodKind::Notification => Dispatched::Done(Reply::error(wrong_kind())),
+        };
+        match dispatched {
+            Dispatched::Done(reply) => {
+                let out = &mut self.answers.bytes;
+                reply.encode(id, self.shared.codec, self.max_body_bytes, out);
+                self.answers.ends.push((id, out.len()));
+            }
+            Dispatched::Pending(handler) => {
+                let guard = HandlerGuard::new(self.shared.clone(), id);
+                let task = tokio::spawn(async move {
+                    let reply = AssertUnwindSafe(handler).catch_unwind().await;
+                    guard.answer(reply.ok().flatten().unwrap_or_else(Reply::panicked));
+                });
+                self.spawned.push((id, task.abort_handle()));
+            }
+        }
+    }
+
+    fn dispatch(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall) -> Dispatched {
+        if self.dispatchers.is_empty() {
+            self.dispatchers.resize_with(self.router.len(), || None);
+        }
+        let dispatcher = self.dispatchers[target.service as usize]
+            .get_or_insert_with(|| self.router.dispatcher(target));
+        if self.router.spawns(target) {
+            return dispatcher.dispatch(None, call);
+        }
+        if !self.suspicious {
+            return dispatcher.dispatch(Some(cx), call);
+        }
+        let before = Instant::now();
+        let dispatched = dispatcher.dispatch(Some(cx), call);
+        if before.elapsed() > SLOW_POLL {
+            self.router.was_slow(target);
+        }
+        dispatched
+    }
+
+    /// Cancels a handler, or a call that has not been started.
+    fn stop(&mut self, id: CallId) {
+        self.hand_over();
+        let deferred = self.deferred.iter().position(|(other, ..)| *other == id);
+        let removed = deferred.and_then(|index| self.deferred.remove(index));
+        let mut state = self.shared.lock();
+        if removed.is_some() {
+            state.connection.handler_dropped(id);
+        }
+        let task = state
+            .tasks
+            .get_mut(id.slot() as usize)
+            .and_then(Option::take);
+        drop(state);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// Starts what was put off while too much waited to be written.
+    fn run_deferred(&mut self, cx: &mut Context<'_>) {
+        while !self.deferred.is_empty() && !self.shared.lock().connection.is_congested() {
+            for _ in 0..FRAMES_A_STEP {
+                let Some((id, target, call)) = self.deferred.pop_front() else {
+                    break;
+                };
+                self.start(cx, id, target, call);
+            }
+            self.hand_over();
+        }
+    }
+
+    // ---- notifications
+
+    fn notify(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall, volatile: bool) {
+        if self.router.kind(target) != MethodKind::Notification {
+            self.notifications_handled += usize::from(!volatile);
+            return;
+        }
+        if self.lanes.is_empty() {
+            self.lanes.resize_with(self.router.len(), Lane::default);
+        }
+        let lane = &mut self.lanes[target.service as usize];
+        // What was counted is within its credit; what may be dropped has the same bound.
+        if volatile && lane.waiting.len() >= self.shared.limits.notification_credit {
+            return;
+        }
+        lane.waiting.push_back((target, call, volatile));
+        self.run_lane(cx, target.service as usize);
+    }
+
+    /// Handles a service's notifications, one at a time and in order.
+    fn run_lane(&mut self, cx: &mut Context<'_>, service: usize) {
+        while !self.lanes[service].is_busy {
+            let Some((target, call, volatile)) = self.lanes[service].waiting.pop_front() else {
+                return;
+            };
+            match self.dispatch(cx, target, call) {
+                Dispatched::Done(_) => self.notifications_handled += usize::from(!volatile),
+                Dispatched::Pending(handler) => {
+                    self.lanes[service].is_busy = true;
+                    let guard = LaneGuard {
+                        shared: self.shared.clone(),
+                        service: target.service,
+                        volatile,
+                    };
+                    tokio::spawn(async move {
+                        // A panic was reported by the panic hook; nobody waits for an answer.
+                        let _ = AssertUnwindSafe(handler).catch_unwind().await;
+                        drop(guard);
+                    });
+                }
+            }
+        }
+    }
+
+    fn run_lanes(&mut self, cx: &mut Context<'_>) {
+        if self.lanes.iter().all(|lane| !lane.is_busy) {
+            return;
+        }
+        let free = std::mem::take(&mut self.shared.lock().lanes_free);
+        for service in free {
+            self.lanes[service as usize].is_busy = false;
+            self.run_lane(cx, service as usize);
+        }
+        self.hand_over();
+    }
+
+    // ---- writing
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            if self.is_flushing {
+                match self.transport.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {
+                        self.is_flushing = false;
+                        self.stalled = None;
+                    }
+                    Poll::Ready(Err(error)) => return Err(transport_failed(&error)),
+                    Poll::Pending => return self.watch_write(cx),
+                }
+            }
+            let mut wakers = Vec::new();
+            let shared = self.shared.clone();
+            let mut state = shared.lock();
+            self.arm_timer(cx, state.connection.next_timeout());
+            if state.connection.outbox_is_empty() {
+                self.has_yielded = false;
+                self.idle(cx, &mut state)?;
+                return Ok(());
+            }
+            let (calls, handlers) = state.connection.in_flight();
+            if state.has_company && !self.has_yielded && (calls > 1 || handlers > 1) {
+                self.has_yielded = true;
+                drop(state);
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            state.has_company = false;
+            state.connection.take_output(&mut self.batch, &mut wakers);
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+            self.has_yielded = false;
+            self.transmit()?;
+            if !self.deferred.is_empty() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    fn transmit(&mut self) -> Result<(), CloseReason> {
+        let kind = match self.shared.codec {
+            Codec::MessagePack => MessageKind::Binary,
+            Codec::Json => MessageKind::Text,
+        };
+        for message in self.batch.messages() {
+            self.transport
+                .send(kind, message)
+                .map_err(|error| transport_failed(&error))?;
+        }
+        self.batch.clear();
+        self.is_flushing = true;
+        Ok(())
+    }
+
+    /// Nothing is to be written: publish that, under the lock that has shown it.
+    fn idle(&self, cx: &mut Context<'_>, state: &mut State) -> Result<(), CloseReason> {
+        if let Some(reason) = state.close.take() {
+            return Err(reason);
+        }
+        if state.close_when_idle && state.connection.in_flight() == (0, 0) && self.is_quiet() {
+            return Err(CloseReason::local(CloseCode::NORMAL, ""));
+        }
+        match &mut state.driver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.driver = Some(cx.waker().clone()),
+        }
+        Ok(())
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.deferred.is_empty() && self.lanes.iter().all(|lane| !lane.is_busy)
+    }
+
+    /// A write is blocked: note since when nothing was written.
+    fn watch_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let written = self.transport.bytes_written();
+        let now = Instant::now();
+        match self.stalled {
+            Some((_, before)) if before == written => {}
+            _ => self.stalled = Some((now, written)),
+        }
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        self.arm_timer(cx, state.connection.next_timeout());
+        if let Some(reason) = state.close.take() {
+            return Err(reason);
+        }
+        // Callers need not wake this task: the socket will.
+        Ok(())
+    }
+
+    // ---- time
+
+    /// The timer is moved forward only. One that goes off too early finds nothing to do and is set
+    /// again: cheaper than moving it for each call.
+    fn arm_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
+        let stall = self
+            .stalled
+            .and_then(|(since, _)| since.checked_add(self.shared.limits.write_stall));
+        let next = [next, self.hello_deadline, stall]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(next) = next else {
+            return;
+        };
+        match &mut self.timer {
+            Some(timer) if timer.is_elapsed() || next < timer.deadline() => {
+                timer.as_mut().reset(next);
+            }
+            Some(_) => return,
+            timer => *timer = Some(Box::pin(sleep_until(next))),
+        }
+        // Polled once, so that it wakes this task; after that a look at it is enough.
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn check_time(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if !self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.hello_deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(CloseReason::local(
+                CloseCode::HELLO_TIMEOUT,
+                "no HELLO or WELCOME in time",
+            ));
+        }
+        if let Some((since, before)) = self.stalled
+            && before == self.transport.bytes_written()
+            && now - since >= self.shared.limits.write_stall
+        {
+            return Err(CloseReason::local(
+                CloseCode::WRITE_STALL,
+                "the peer does not read",
+            ));
+        }
+        self.shared
+            .lock()
+            .connection
+            .handle_timeout(now, &mut self.events)?;
+        self.handle_events(cx);
+        Ok(())
+    }
+
+    // ---- the end
+
+    /// Fails all calls, stops all handlers, and says goodbye where it can.
+    fn end(&mut self, reason: CloseReason) {
+        let goodbye = match reason.by {
+            ClosedBy::Local => Some(reason.code),
+            ClosedBy::Peer | ClosedBy::Transport => None,
+        };
+        let text = reason.message.clone();
+        let mut wakers = std::mem::take(&mut self.events.wakers);
+        let mut state = self.shared.lock();
+        if goodbye.is_some() && !self.is_flushing {
+            state.connection.take_output(&mut self.batch, &mut wakers);
+        }
+        state.connection.close(reason, &mut wakers);
+        let tasks = std::mem::take(&mut state.tasks);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        tasks.into_iter().flatten().for_each(|task| task.abort());
+        self.deferred.clear();
+        self.lanes.clear();
+        self.dispatchers.clear();
+        self.shared.changed.notify_waiters();
+        if let Some(code) = goodbye {
+            let _ = self.transmit();
+            self.transport.close(code, &text);
+        }
+        self.stage = Stage::Closing;
+        self.timer = Some(Box::pin(sleep_until(Instant::now() + CLOSE_TIMEOUT)));
+    }
+
+    /// Writes what is left, and waits for the peer's Close.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        let flushed = self.transport.poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
+        loop {
+            match ready!(self.transport.poll_receive(cx)) {
+                Ok(Received::Message(_)) => {}
+                // The answer to a Close is written by the flush.
+                Ok(Received::Closed { .. }) | Err(_) => {
+                    return self.transport.poll_flush(cx).map(drop);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Transport> Future for Driver<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.stage, Stage::Running) {
+            match self.drive(cx) {
+                Ok(()) => return Poll::Pending,
+                Err(reason) => self.end(reason),
+            }
+        }
+        self.poll_closing(cx)
+    }
+}
+
+/// The task was dropped, with its runtime as a rule: nobody may wait for it any longer.
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        let mut wakers = Vec::new();
+        let mut state = self.shared.lock();
+        state.connection.close(
+            CloseReason::local(CloseCode::GOING_AWAY, "the runtime was shut down"),
+            &mut wakers,
+        );
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.shared.changed.notify_waiters();
+    }
+}
+
+fn transport_failed(error: &TransportError) -> CloseReason {
+    match error.close_code() {
+        Some(code) => CloseReason::local(code, error.to_string()),
+        None => CloseReason {
+            code: CloseCode::ABNORMAL,
+            message: error.to_string(),
+            by: ClosedBy::Transport,
+        },
+    }
+}
+
+fn wrong_kind() -> crate::status::Status {
+    crate::status::Status::new(
+        crate::status::Code::UNIMPLEMENTED,
+        "the method is a notification and has no answer",
+    )
+    .with_fate(crate::status::Fate::NotExecuted)
+}

@@ -1,0 +1,219 @@
+//! What callers, handlers and the connection's task have in common.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use tokio::{sync::Notify, task::AbortHandle};
+
+use crate::{
+    body::Codec,
+    close::CloseReason,
+    context::ConnectionInfo,
+    inbound_call::Reply,
+    limits::Limits,
+    protocol::{CallId, Connection, Side},
+    scratch,
+};
+
+/// One connection, as everyone but its own task sees it.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) codec: Codec,
+    pub(crate) limits: Limits,
+    pub(crate) info: ConnectionInfo,
+    /// Told when the connection opens and when it closes.
+    pub(crate) changed: Notify,
+}
+
+/// What the lock protects. It is held for a few moves of bytes, never while user code runs:
+/// values are serialized before, wakers are called and tasks aborted after.
+pub(crate) struct State {
+    pub(crate) connection: Connection,
+    /// The connection's task, while it has nothing to do. Whoever gives it something takes the
+    /// waker out, and wakes it once the lock is released.
+    pub(crate) driver: Option<Waker>,
+    /// The connection's task, whatever it does.
+    pub(crate) task: Option<Waker>,
+    /// Whether callers or spawned handlers have put frames into the outbox since it was last
+    /// emptied. More of them may be about to do so.
+    pub(crate) has_company: bool,
+    /// The tasks of spawned handlers, by the slot in their call's id.
+    pub(crate) tasks: Vec<Option<AbortHandle>>,
+    /// Services whose spawned notification handler has ended.
+    pub(crate) lanes_free: Vec<u32>,
+    pub(crate) is_open: bool,
+    /// What this end wants to end the connection with.
+    pub(crate) close: Option<CloseReason>,
+    /// Nobody holds the connection any more: end it when nothing is in flight.
+    pub(crate) close_when_idle: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(side: Side, codec: Codec, limits: Limits, info: ConnectionInfo) -> Self {
+        Shared {
+            state: Mutex::new(State {
+                connection: Connection::new(side, codec, limits.clone()),
+                driver: None,
+                task: None,
+                has_company: false,
+                tasks: Vec::new(),
+                lanes_free: Vec::new(),
+                is_open: false,
+                close: None,
+                close_when_idle: false,
+            }),
+            codec,
+            limits,
+            info,
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock would be a defect of ours; the state is as good as it gets.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes, without the lock, whom the change concerns.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let result = change(&mut state, &mut wakers);
+        let driver = if !state.connection.outbox_is_empty() {
+            state.has_company = true;
+            state.driver.take()
+        } else if state.close_when_idle {
+            state.driver.take()
+        } else {
+            None
+        };
+        drop(state);
+        driver.into_iter().chain(wakers).for_each(Waker::wake);
+        result
+    }
+
+    /// Asks the connection's task to end the connection.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        self.wake_after(|state| {
+            state.close.get_or_insert(reason);
+        });
+    }
+
+    pub(crate) fn close_when_idle(&self) {
+        self.wake_after(|state| state.close_when_idle = true);
+    }
+
+    /// Changes something that the connection's task has to look at, even if a write is blocked.
+    fn wake_after(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let task = state.task.clone();
+        drop(state);
+        task.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until `ready` finds what it looks for.
+    pub(crate) async fn wait_for<T>(&self, ready: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, or a change in between would be missed.
+            changed.as_mut().enable();
+            if let Some(found) = ready(&self.lock()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("codec", &self.codec)
+            .field("peer_addr", &self.info.peer_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sees to it that a spawned handler's call is answered exactly once, whatever becomes of the
+/// handler.
+pub(super) struct HandlerGuard {
+    shared: Arc<Shared>,
+    id: CallId,
+    answered: bool,
+}
+
+impl HandlerGuard {
+    pub(super) fn new(shared: Arc<Shared>, id: CallId) -> Self {
+        HandlerGuard {
+            shared,
+            id,
+            answered: false,
+        }
+    }
+
+    pub(super) fn answer(mut self, reply: Reply) {
+        self.answered = true;
+        let mut frame = scratch::take();
+        let limit = self.shared.lock().connection.max_outgoing_body_bytes();
+        reply.encode(self.id, self.shared.codec, limit, &mut frame);
+        self.shared.update(|state, _| {
+            state.connection.answer_encoded(self.id, &frame);
+            state.forget_task(self.id);
+        });
+        scratch::put(frame);
+    }
+}
+
+impl Drop for HandlerGuard {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.update(|state, _| {
+                state.connection.handler_dropped(self.id);
+                state.forget_task(self.id);
+            });
+        }
+    }
+}
+
+/// Lets the next notification of a service be handled once a spawned handler has ended.
+pub(super) struct LaneGuard {
+    pub(super) shared: Arc<Shared>,
+    pub(super) service: u32,
+    pub(super) volatile: bool,
+}
+
+impl Drop for LaneGuard {
+    fn drop(&mut self) {
+        self.shared.wake_after(|state| {
+            if !self.volatile {
+                state.connection.notification_handled();
+            }
+            state.lanes_free.push(self.service);
+        });
+    }
+}
+
+impl State {
+    /// Keeps the handle of a handler that was spawned, unless it has ended already.
+    pub(super) fn remember_task(&mut self, id: CallId, task: AbortHandle) {
+        if task.is_finished() {
+            return;
+        }
+        let slot = id.slot() as usize;
+        if self.tasks.len() <= slot {
+            self.tasks.resize(slot + 1, None);
+        }
+        self.tasks[slot] = Some(task);
+    }
+
+    fn forget_task(&mut self, id: CallId) {
+        if let Some(task) = self.tasks.get_mut(id.slot() as usize) {
+            *task = None;
+        }
+    }
+}

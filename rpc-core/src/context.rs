@@ -1,0 +1,64 @@
+//! What a handler gets to know beside its arguments.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use crate::{metadata::Metadata, peer::Peer};
+
+/// The surroundings of a call: who called, by which connection, until when.
+///
+/// A method of a service trait may take `cx: &Context` anywhere among its arguments. It is not on
+/// the wire, and the stub's method does not have it.
+#[derive(Debug)]
+pub struct Context {
+    pub(crate) peer: Peer,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) metadata: Metadata,
+}
+
+impl Context {
+    /// The peer that called. A handler may call it back, also while its own call is open.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The upgrade request that the connection began with: path, headers, addresses.
+    #[must_use]
+    pub fn connection(&self) -> &ConnectionInfo {
+        self.peer.connection()
+    }
+
+    /// When the caller stops waiting; the handler is dropped then.
+    #[must_use]
+    pub fn deadline(&self) -> Option<std::time::Instant> {
+        self.deadline.map(Instant::into_std)
+    }
+
+    /// What the caller sent along.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
+impl AsRef<Peer> for Context {
+    fn as_ref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+/// What is known of a connection from its upgrade request. Empty for one within a process.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// The request's path and query. At the dialler, the one that it asked for.
+    pub uri: http::Uri,
+    /// The headers of the request; at the dialler, of the response.
+    pub headers: http::HeaderMap,
+    /// The other end's address.
+    pub peer_addr: Option<SocketAddr>,
+    /// This end's address.
+    pub local_addr: Option<SocketAddr>,
+}

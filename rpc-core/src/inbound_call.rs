@@ -1,0 +1,152 @@
+//! A call as the generated code of its service sees it, and the reply that it makes.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{
+    body::{
+        self, Codec,
+        args::{self, Arguments},
+    },
+    context::Context,
+    error::{DetailsWriter, RpcError},
+    protocol::{CallId, Frame, Head, body_too_large, error_frame, error_options},
+    scratch,
+    status::{Code, Status},
+};
+
+/// A call or notification of the peer, on its way to a handler.
+#[derive(Debug)]
+pub struct InboundCall {
+    pub(crate) method: u32,
+    pub(crate) context: Context,
+    pub(crate) codec: Codec,
+    pub(crate) body: Bytes,
+}
+
+impl InboundCall {
+    /// The method's number in its service.
+    #[must_use]
+    pub fn method(&self) -> usize {
+        self.method as usize
+    }
+
+    /// What the handler gets to know beside its arguments.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The arguments, a tuple. They may borrow from the call.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, for [`InboundCall::refuse`].
+    pub fn args<'a, T: Arguments<'a>>(
+        &'a self,
+        names: &'static [&'static str],
+    ) -> Result<T, Status> {
+        args::decode(self.codec, &self.body, names).map_err(body::BodyError::into_refusal)
+    }
+
+    /// The reply of a method that cannot fail.
+    pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
+        let mut body = scratch::take();
+        match body::encode(self.codec, value, &mut body) {
+            Ok(()) => Reply {
+                outcome: Outcome::Response,
+                body,
+            },
+            Err(error) => {
+                scratch::put(body);
+                Reply::error(error.into_status())
+            }
+        }
+    }
+
+    /// The reply of a method that can fail.
+    pub fn respond_result<T: Serialize, E: RpcError>(&self, result: &Result<T, E>) -> Reply {
+        let error = match result {
+            Ok(value) => return self.respond(value),
+            Err(error) => error,
+        };
+        let mut body = scratch::take();
+        if let Err(status) = error.encode_details(DetailsWriter::new(self.codec, &mut body)) {
+            scratch::put(body);
+            return Reply::error(status);
+        }
+        Reply {
+            outcome: Outcome::Error(error.status()),
+            body,
+        }
+    }
+
+    /// The reply to arguments that could not be decoded.
+    #[must_use]
+    pub fn refuse(&self, status: Status) -> Reply {
+        Reply::error(status)
+    }
+
+    /// A notification has been handled.
+    #[must_use]
+    pub fn handled(&self) -> Reply {
+        Reply {
+            outcome: Outcome::Nothing,
+            body: Vec::new(),
+        }
+    }
+
+    /// The reply to a number that the service does not have, which the router rules out.
+    #[must_use]
+    pub fn unknown(&self) -> Reply {
+        Reply::error(Status::new(Code::UNIMPLEMENTED, "no such method"))
+    }
+}
+
+/// What a handler's end looks like to the engine.
+#[derive(Debug)]
+pub struct Reply {
+    outcome: Outcome,
+    /// The encoded result or details, in a thread's buffer.
+    body: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Response,
+    Error(Status),
+    Nothing,
+}
+
+impl Reply {
+    pub(crate) fn error(status: Status) -> Self {
+        Reply {
+            outcome: Outcome::Error(status),
+            body: Vec::new(),
+        }
+    }
+
+    pub(crate) fn panicked() -> Self {
+        Reply::error(Status::new(Code::INTERNAL, "the handler panicked"))
+    }
+
+    /// Appends the terminal frame, and gives the buffer back. A body that the peer would not take
+    /// becomes an error, without the bytes.
+    pub(crate) fn encode(self, id: CallId, codec: Codec, max_body_bytes: usize, out: &mut Vec<u8>) {
+        let too_large = (self.body.len() > max_body_bytes)
+            .then(|| body_too_large(self.body.len(), max_body_bytes));
+        let (status, details) = match (&self.outcome, &too_large) {
+            (Outcome::Error(status), None) => (status, &*self.body),
+            // Code and message can do without the details.
+            (Outcome::Error(status), Some(_)) => (status, &[][..]),
+            (_, Some(status)) => (status, &[][..]),
+            (_, None) => {
+                Frame::with_payload(Head::Response { id }, &self.body).encode(codec, out);
+                scratch::put(self.body);
+                return;
+            }
+        };
+        let options = error_options(codec, status);
+        error_frame(id, status, &options, details).encode(codec, out);
+        scratch::put(self.body);
+    }
+}

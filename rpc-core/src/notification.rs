@@ -1,0 +1,187 @@
+//! Notifications from this end: to one peer, or to many at once.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use serde::Serialize;
+
+use crate::{
+    body::{self, Codec},
+    error::CallError,
+    method::Methods,
+    peer::Peer,
+    protocol::{Admission, Frame, Head, Options, Outgoing, Ticket},
+    scratch,
+    status::{Code, Fate, Status},
+};
+
+/// A notification that a stub has made ready. Await it to send it.
+///
+/// It is done once the notification is queued for writing, behind all that was queued before; it
+/// waits as long as the peer has no credit left for notifications. Dropping it before that sends
+/// nothing.
+///
+/// It fails with `UNAVAILABLE` when the connection has ended, and when the arguments cannot be
+/// encoded or are too large.
+#[must_use = "a notification is sent when it is awaited"]
+pub struct Notification<A> {
+    peer: Peer,
+    methods: Methods,
+    index: usize,
+    arguments: A,
+    ticket: Option<Ticket>,
+}
+
+impl<A: Serialize> Notification<A> {
+    #[doc(hidden)]
+    pub fn new(peer: &Peer, methods: &Methods, index: usize, arguments: A) -> Self {
+        Notification {
+            peer: peer.clone(),
+            methods: methods.clone(),
+            index,
+            arguments,
+            ticket: None,
+        }
+    }
+}
+
+impl<A: Serialize> Future for Notification<A> {
+    type Output = Result<(), CallError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let shared = this.peer.shared();
+        if let Some(ticket) = this.ticket {
+            let turn =
+                shared.update(|state, _| state.connection.poll_notify_turn(ticket, cx.waker()));
+            if turn.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        let mut body = scratch::take();
+        if let Err(error) = body::encode(shared.codec, &this.arguments, &mut body) {
+            return Poll::Ready(Err(not_encoded(&error).into()));
+        }
+        let outgoing = Outgoing {
+            method: this.methods.get(this.index),
+            options: Options::EMPTY,
+            body: &body,
+        };
+        let sent =
+            shared.update(|state, _| state.connection.notify(outgoing, cx.waker(), this.ticket));
+        scratch::put(body);
+        this.ticket = None;
+        match sent {
+            Ok(Admission::Wait(ticket)) => {
+                this.ticket = Some(ticket);
+                Poll::Pending
+            }
+            Ok(_) => Poll::Ready(Ok(())),
+            Err(status) => Poll::Ready(Err(status.into())),
+        }
+    }
+}
+
+impl<A> Drop for Notification<A> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.peer
+                .shared()
+                .update(|state, wakers| state.connection.leave_notify_queue(ticket, wakers));
+        }
+    }
+}
+
+impl<A> Unpin for Notification<A> {}
+
+impl<A> fmt::Debug for Notification<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification")
+            .field("method", self.methods.get(self.index))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Many peers that are told the same thing: what a generated `ChatNotifier` is made of.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    peers: Vec<Peer>,
+}
+
+/// What became of a notification to many peers. Each of them counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Peers for which it was queued for writing.
+    pub sent: usize,
+    /// Peers that were left out, since they are behind: they have no credit left, or too much
+    /// waits to be written to them.
+    pub behind: usize,
+    /// Peers whose connection has ended.
+    pub closed: usize,
+}
+
+impl Broadcast {
+    /// To these peers.
+    #[must_use]
+    pub fn new(peers: Vec<Peer>) -> Self {
+        Broadcast { peers }
+    }
+
+    /// Encodes the notification once (for each codec in use) and queues it for each peer, without
+    /// waiting for any of them.
+    ///
+    /// # Errors
+    /// When the arguments cannot be encoded, or the body is larger than a peer takes; then nobody
+    /// behind that peer was told.
+    #[expect(
+        clippy::unused_async,
+        reason = "peers on other servers will be told by waiting for a message broker"
+    )]
+    pub async fn send<A: Serialize>(
+        &self,
+        methods: &Methods,
+        index: usize,
+        arguments: &A,
+    ) -> Result<Delivery, Status> {
+        let method = methods.get(index);
+        let mut encoded: [Option<(Vec<u8>, usize)>; Codec::ALL.len()] = Default::default();
+        let mut delivery = Delivery::default();
+        for peer in &self.peers {
+            let codec = peer.codec();
+            let (frame, body_bytes) = match &mut encoded[codec as usize] {
+                Some(frame) => frame,
+                empty => {
+                    let mut body = scratch::take();
+                    body::encode(codec, arguments, &mut body)
+                        .map_err(|error| not_encoded(&error))?;
+                    let mut frame = Vec::new();
+                    let head = Head::Notify {
+                        method: method.reference(codec),
+                    };
+                    Frame::with_payload(head, &body).encode(codec, &mut frame);
+                    let body_bytes = body.len();
+                    scratch::put(body);
+                    empty.insert((frame, body_bytes))
+                }
+            };
+            let sent = peer
+                .shared()
+                .update(|state, _| state.connection.notify_encoded(method, frame, *body_bytes));
+            match sent {
+                Ok(true) => delivery.sent += 1,
+                Ok(false) => delivery.behind += 1,
+                Err(status) if status.code() == Code::UNAVAILABLE => delivery.closed += 1,
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(delivery)
+    }
+}
+
+fn not_encoded(error: &body::BodyError) -> Status {
+    Status::new(Code::INVALID_ARGUMENT, error.to_string()).with_fate(Fate::NotSent)
+}

@@ -1,0 +1,192 @@
+//! One method of the trait, checked.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{
+    Attribute, FnArg, Ident, ReceiverKind, ReturnType, Safety, Signature, TraitItemFn, Type,
+    ext::IdentExt as _, token::Paren,
+};
+
+use super::{
+    args::{self, Argument, WireArgument},
+    names,
+    options::MethodOptions,
+    reply::Reply,
+    travel,
+};
+use crate::errors::Errors;
+
+pub(super) struct Method {
+    pub(super) ident: Ident,
+    pub(super) wire_name: String,
+    /// Where the name on the wire comes from.
+    pub(super) wire_name_span: Span,
+    pub(super) is_notification: bool,
+    /// Whether it runs in a task of its own from the start.
+    pub(super) spawn: bool,
+    pub(super) docs: Vec<Attribute>,
+    pub(super) cfgs: Vec<Attribute>,
+    pub(super) deprecated: Vec<Attribute>,
+    /// In the order of the trait.
+    pub(super) arguments: Vec<Argument>,
+    /// The parentheses around them, at which rustc is to point.
+    pub(super) parentheses: Paren,
+    pub(super) reply: Reply,
+}
+
+impl Method {
+    /// Reads a method. One with errors is left out of what is generated.
+    pub(super) fn parse(item: &TraitItemFn, errors: &mut Errors) -> Option<Self> {
+        let mut own_errors = Errors::default();
+        let method = Self::parse_all(item, &mut own_errors);
+        let is_sound = own_errors.is_empty();
+        errors.append(own_errors);
+        is_sound.then_some(method)
+    }
+
+    fn parse_all(item: &TraitItemFn, errors: &mut Errors) -> Self {
+        let signature = &item.sig;
+        if let Some(defaultness) = &item.modifiers.defaultness {
+            errors.at(defaultness, "a method of a service cannot be `default`");
+        }
+        check_signature(signature, errors);
+        let options = MethodOptions::parse(&item.attrs, errors);
+        if options.is_notification
+            && let ReturnType::Type(_, ty) = &signature.output
+            && !matches!(args::peel(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
+        {
+            errors.at(
+                ty,
+                "a notification is not answered: return nothing, or leave `#[notify]` out",
+            );
+        }
+        names::check_reserved(&signature.ident, options.is_notification, errors);
+        let (wire_name, wire_name_span) = match &options.name {
+            Some(name) => (name.value(), name.span()),
+            None => (signature.ident.unraw().to_string(), signature.ident.span()),
+        };
+        names::check_method(&wire_name, wire_name_span, errors);
+
+        let with_attribute = |name| {
+            let attributes = item.attrs.iter();
+            attributes
+                .filter(|attribute| attribute.path().is_ident(name))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        Method {
+            ident: signature.ident.clone(),
+            wire_name,
+            wire_name_span,
+            is_notification: options.is_notification,
+            spawn: options.spawn,
+            docs: with_attribute("doc"),
+            cfgs: with_attribute("cfg"),
+            deprecated: with_attribute("deprecated"),
+            arguments: args::parse(signature.inputs.iter(), errors),
+            parentheses: signature.paren_token,
+            reply: Reply::parse(&signature.output, errors),
+        }
+    }
+
+    /// The arguments that the caller gives.
+    pub(super) fn on_the_wire(&self) -> impl Iterator<Item = &WireArgument> {
+        self.arguments.iter().filter_map(|argument| match argument {
+            Argument::Wire(argument) => Some(&**argument),
+            Argument::Context(_) => None,
+        })
+    }
+
+    /// What the user says of it, or that it is a method of the trait.
+    pub(super) fn docs(&self, trait_ident: &Ident) -> TokenStream {
+        let docs = &self.docs;
+        if docs.is_empty() {
+            let doc = format!("See [`{trait_ident}::{}`].", self.ident);
+            quote!(#[doc = #doc])
+        } else {
+            quote!(#(#docs)*)
+        }
+    }
+
+    /// The type of [`Method::sent_values`].
+    pub(super) fn sent_type(&self, private: &TokenStream) -> TokenStream {
+        let types = self
+            .on_the_wire()
+            .map(|argument| argument.sent_type(private));
+        if self.on_the_wire().next().is_none() {
+            quote!(#private::NoArguments)
+        } else {
+            quote!((#(#types,)*))
+        }
+    }
+
+    /// The tuple that is sent.
+    pub(super) fn sent_values(&self, private: &TokenStream) -> TokenStream {
+        let values = self
+            .on_the_wire()
+            .map(|argument| argument.sent_value(private));
+        if self.on_the_wire().next().is_none() {
+            quote!(#private::NoArguments)
+        } else {
+            quote!((#(#values,)*))
+        }
+    }
+}
+
+fn check_signature(signature: &Signature, errors: &mut Errors) {
+    if let Some(constness) = &signature.constness {
+        errors.at(constness, "a method of a service cannot be `const`");
+    }
+    match &signature.safety {
+        Safety::Unsafe(token) => errors.at(token, "a method of a service cannot be `unsafe`"),
+        Safety::Safe(token) => errors.at(token, "a method of a service cannot be `safe`"),
+        Safety::Default => {}
+    }
+    if let Some(abi) = &signature.abi {
+        errors.at(abi, "a method of a service cannot be `extern`");
+    }
+    if let Some(variadic) = &signature.variadic {
+        errors.at(variadic, "a method of a service cannot be variadic");
+    }
+    for parameter in &signature.generics.params {
+        errors.at(
+            parameter,
+            "a method of a service cannot be generic: the caller cannot send a type or a lifetime",
+        );
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        errors.at(clause, "a method of a service has no conditions of its own");
+    }
+    // Streams come from a method that is not `async`. They are reported where the type is.
+    let returns_stream =
+        matches!(&signature.output, ReturnType::Type(_, ty) if travel::is_stream(ty));
+    if signature.asyncness.is_none() && !returns_stream {
+        errors.at(
+            signature.fn_token,
+            "a method of a service is an `async fn`: write `async`, or move it to another trait",
+        );
+    }
+    check_receiver(signature, errors);
+}
+
+fn check_receiver(signature: &Signature, errors: &mut Errors) {
+    let Some(FnArg::Receiver(receiver)) = signature.inputs.first() else {
+        errors.at(
+            &signature.ident,
+            "a method of a service has `&self` as its first argument",
+        );
+        return;
+    };
+    match &receiver.kind {
+        ReceiverKind::Reference(_, None, None) => {}
+        ReceiverKind::Reference(_, Some(lifetime), _) => errors.at(
+            lifetime,
+            "a method of a service has no named lifetimes: write `&self`",
+        ),
+        ReceiverKind::Reference(_, None, Some(_)) => errors.at(
+            receiver,
+            "many calls run at a time: take `&self`, and keep what changes in a `Mutex`",
+        ),
+        _ => errors.at(receiver, "a service outlives each call: take `&self`"),
+    }
+}

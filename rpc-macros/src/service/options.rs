@@ -1,0 +1,102 @@
+//! The options of the service, in `#[service(…)]`, and of a method, in `#[notify]` and `#[rpc(…)]`.
+
+use proc_macro2::TokenStream;
+use syn::{Attribute, LitStr, Meta, parse::Parser as _, spanned::Spanned as _};
+
+use super::names;
+use crate::{errors::Errors, facade::Facade};
+
+/// What `#[service(…)]` says.
+#[derive(Default)]
+pub(super) struct ServiceOptions {
+    /// The name on the wire, if it is not that of the trait.
+    pub(super) name: Option<LitStr>,
+    pub(super) facade: Facade,
+}
+
+impl ServiceOptions {
+    pub(super) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut options = ServiceOptions::default();
+        let parser = syn::meta::parser(|meta| {
+            if meta.path.is_ident("name") {
+                if options.name.is_some() {
+                    return Err(meta.error("`name` is given twice"));
+                }
+                let name: LitStr = meta.value()?.parse()?;
+                names::check_service(&name.value(), name.span(), errors);
+                options.name = Some(name);
+                Ok(())
+            } else if meta.path.is_ident("crate") {
+                options.facade.parse(&meta)
+            } else {
+                Err(meta.error("no such option: there are `name = \"…\"` and `crate = path`"))
+            }
+        });
+        if let Err(error) = parser.parse2(tokens) {
+            errors.push(error);
+        }
+        options
+    }
+}
+
+/// Whether an attribute is one of ours on a method, which rustc does not know.
+pub(super) fn is_method_option(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("notify") || attribute.path().is_ident("rpc")
+}
+
+/// What `#[notify]` and `#[rpc(…)]` say of a method.
+#[derive(Default)]
+pub(super) struct MethodOptions {
+    /// The name on the wire, if it is not that of the method.
+    pub(super) name: Option<LitStr>,
+    /// Whether it runs in a task of its own from the start.
+    pub(super) spawn: bool,
+    pub(super) is_notification: bool,
+}
+
+impl MethodOptions {
+    pub(super) fn parse(attributes: &[Attribute], errors: &mut Errors) -> Self {
+        let mut options = MethodOptions::default();
+        for attribute in attributes {
+            let parsed = if attribute.path().is_ident("notify") {
+                options.parse_notify(attribute)
+            } else if attribute.path().is_ident("rpc") {
+                options.parse_rpc(attribute)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = parsed {
+                errors.push(error);
+            }
+        }
+        options
+    }
+
+    fn parse_notify(&mut self, attribute: &Attribute) -> syn::Result<()> {
+        self.is_notification = true;
+        match &attribute.meta {
+            Meta::Path(_) => Ok(()),
+            _ => Err(syn::Error::new(
+                attribute.span(),
+                "`#[notify]` has no options",
+            )),
+        }
+    }
+
+    fn parse_rpc(&mut self, attribute: &Attribute) -> syn::Result<()> {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("name") {
+                if self.name.is_some() {
+                    return Err(meta.error("`name` is given twice"));
+                }
+                self.name = Some(meta.value()?.parse()?);
+                Ok(())
+            } else if meta.path.is_ident("spawn") {
+                self.spawn = true;
+                Ok(())
+            } else {
+                Err(meta.error("no such option: there are `name = \"…\"` and `spawn`"))
+            }
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! `ChatServer<S>`: serves an implementation of the trait.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{Type, ext::IdentExt as _, spanned::Spanned as _};
+
+use super::{
+    args::Argument,
+    contract::{Contract, Table},
+    definition::Definition,
+    method::Method,
+};
+
+pub(super) fn expand(contract: &Contract) -> TokenStream {
+    let definition = definition(contract);
+    let inherent = inherent(contract);
+    let service = service(contract);
+    quote!(#definition #inherent #service)
+}
+
+fn definition(contract: &Contract) -> TokenStream {
+    let service = contract.generics.service();
+    let fields = [
+        ("service", quote!(::std::sync::Arc<#service>)),
+        ("name", quote!(::std::borrow::Cow<'static, str>)),
+    ];
+    Definition {
+        suffix: "Server",
+        doc: format!("Serves an implementation of [`{}`].", contract.ident),
+        generics: contract.generics.bare_with_service(),
+        fields: &fields,
+        shown: "name",
+    }
+    .expand(contract)
+}
+
+fn inherent(contract: &Contract) -> TokenStream {
+    let Contract {
+        visibility,
+        wire_name,
+        ..
+    } = contract;
+    let server = contract.type_name("Server");
+    let service = contract.generics.service();
+    let generics = contract.generics.bounded_with_service();
+    let (parameters, arguments, conditions) = generics.split_for_impl();
+    let marker = contract.generics.marker_value();
+    quote! {
+        #[allow(dead_code, deprecated)]
+        impl #parameters #server #arguments #conditions {
+            /// The name of the service on the wire, unless it is served under another one.
+            #visibility const NAME: &'static str = #wire_name;
+
+            /// Serves this implementation.
+            #[must_use]
+            #visibility fn new(service: #service) -> Self {
+                Self::from_arc(::std::sync::Arc::new(service))
+            }
+
+            /// Serves an implementation that others hold too.
+            #[must_use]
+            #visibility fn from_arc(service: ::std::sync::Arc<#service>) -> Self {
+                Self {
+                    service,
+                    name: ::std::borrow::Cow::Borrowed(#wire_name),
+                    #marker
+                }
+            }
+
+            /// Serves it under another name, so that one server can have it twice.
+            #[must_use]
+            #visibility fn named(
+                mut self,
+                name: impl ::core::convert::Into<::std::borrow::Cow<'static, str>>,
+            ) -> Self {
+                self.name = ::core::convert::Into::into(name);
+                self
+            }
+        }
+    }
+}
+
+fn service(contract: &Contract) -> TokenStream {
+    let Contract {
+        private, methods, ..
+    } = contract;
+    let server = contract.type_name("Server");
+    let service = contract.generics.service();
+    let generics = contract.generics.bounded_with_service();
+    let (parameters, arguments, conditions) = generics.split_for_impl();
+    let table = Table::new(methods.iter());
+    let infos = table.rows().map(|method| info(method, contract));
+    let arms = methods
+        .iter()
+        .map(|method| arm(method, table.index(method), contract));
+    // The arguments of the user's methods are variables here: mixed-site hygiene keeps ours
+    // apart from them.
+    quote_spanned! {Span::mixed_site()=>
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl #parameters #private::Service for #server #arguments #conditions {
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn methods(&self) -> &'static [#private::MethodInfo] {
+                const METHODS: &[#private::MethodInfo] = &[#(#infos),*];
+                METHODS
+            }
+
+            fn dispatcher(&self) -> ::std::boxed::Box<dyn #private::Dispatcher> {
+                ::std::boxed::Box::new(#private::PollOnce::new(
+                    ::std::sync::Arc::clone(&self.service),
+                    |service: ::std::sync::Arc<#service>, call: #private::InboundCall| async move {
+                        match call.method() {
+                            #(#arms)*
+                            _ => call.unknown(),
+                        }
+                    },
+                ))
+            }
+        }
+    }
+}
+
+fn info(method: &Method, contract: &Contract) -> TokenStream {
+    let Contract {
+        private, methods, ..
+    } = contract;
+    let name = &method.wire_name;
+    let kind = if method.is_notification {
+        quote!(Notification)
+    } else {
+        quote!(Unary)
+    };
+    // Any of those that share a name and are kept apart by `cfg`s may ask for it.
+    let spawn = methods
+        .iter()
+        .any(|other| other.wire_name == *name && other.spawn)
+        .then(|| quote!(.spawn()));
+    quote!(#private::MethodInfo::new(#name, #private::MethodKind::#kind) #spawn)
+}
+
+/// Decodes the arguments of a method, calls it, and encodes what it returns.
+fn arm(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
+    let private = &contract.private;
+    let service = contract.generics.service();
+    let bound = contract.generics.bound();
+    let Method { ident, cfgs, .. } = method;
+    let names = method
+        .on_the_wire()
+        .map(|argument| argument.ident.unraw().to_string());
+    let variables = method.on_the_wire().map(|argument| &argument.ident);
+    let types = decoded_types(method, private);
+    let passed = method.arguments.iter().map(|argument| match argument {
+        Argument::Context(span) => {
+            quote_spanned!(span.resolved_at(Span::mixed_site())=> call.context())
+        }
+        Argument::Wire(argument) => argument.passed_value(),
+    });
+    let site = Span::mixed_site();
+    let run = quote_spanned! {site=>
+        <#service as #bound>::#ident(&*service, #(#passed),*).await
+    };
+    let reply = if method.is_notification {
+        quote_spanned! {site=>
+            #run;
+            call.handled()
+        }
+    } else {
+        let respond = respond(method);
+        quote_spanned! {site=>
+            let result = #run;
+            #respond
+        }
+    };
+    quote_spanned! {site=>
+        #(#cfgs)*
+        #index => match call.args::<#types>(&[#(#names),*]) {
+            ::core::result::Result::Ok((#(#variables,)*)) => { #reply }
+            ::core::result::Result::Err(status) => call.refuse(status),
+        },
+    }
+}
+
+/// The tuple of the arguments, where rustc can point at them if one cannot be decoded.
+fn decoded_types(method: &Method, private: &TokenStream) -> TokenStream {
+    let types: Vec<TokenStream> = method
+        .on_the_wire()
+        .map(|argument| argument.decoded_type(private))
+        .collect();
+    let mut tuple = TokenStream::new();
+    method
+        .parentheses
+        .surround(&mut tuple, |tuple| quote!(#(#types,)*).to_tokens(tuple));
+    tuple
+}
+
+/// Encodes `result`, pointing at its type if that cannot be done.
+fn respond(method: &Method) -> TokenStream {
+    let at = |ty: &Type| ty.span().resolved_at(Span::mixed_site());
+    match &method.reply.error {
+        Some(error) => quote_spanned!(at(error)=> call.respond_result(&result)),
+        None => quote_spanned!(at(&method.reply.value)=> call.respond(&result)),
+    }
+}

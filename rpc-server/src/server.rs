@@ -1,0 +1,350 @@
+//! The server: what it is made of, where it listens, and how it ends.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream, ToSocketAddrs},
+    sync::Semaphore,
+};
+use tokio_util::task::TaskTracker;
+use wirecall_core::{
+    CloseCode, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service, connection,
+    protocol::Side,
+    transport::{
+        Transport,
+        memory::{self, MemoryEndpoint, MemoryListener},
+    },
+};
+
+use crate::{access::Access, http, negotiation::Offer};
+
+/// What is said to a client that comes when the server is full.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+    content-length: 21\r\n\r\ntoo many connections\n";
+
+/// Puts a [`Server`] together.
+#[must_use = "a builder does nothing until it is bound"]
+pub struct ServerBuilder {
+    services: Vec<Arc<dyn Service>>,
+    limits: Limits,
+    offer: Offer,
+    max_connections: usize,
+}
+
+/// Why a server could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two services have the same name.
+    #[error(transparent)]
+    DuplicateService(#[from] DuplicateService),
+    /// The address cannot be listened on.
+    #[error("cannot listen: {0}")]
+    Bind(#[source] io::Error),
+}
+
+impl ServerBuilder {
+    /// Offers a service to clients.
+    pub fn service(mut self, service: impl Service) -> Self {
+        self.services.push(Arc::new(service));
+        self
+    }
+
+    /// What each connection may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The path of the RPC endpoint. `/` by default.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.offer.path = path.into();
+        self
+    }
+
+    /// The codecs on offer; all by default. The client's order of preference decides.
+    pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
+        self.offer.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Lets pages of this origin connect, `https://app.example`, beside those of the server's own
+    /// host. Compared as a whole.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.offer.access.origins.push(origin.into());
+        self
+    }
+
+    /// Lets requests for this `Host` in on a loopback listener, `dev.example:9000`, beside those
+    /// for `localhost` and loopback addresses. Compared as a whole. Needed behind a proxy on the
+    /// same machine that passes its own `Host` on.
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        self.offer.access.hosts.push(host.into());
+        self
+    }
+
+    /// How many connections there may be at a time, plain HTTP included. 10,000 by default. What
+    /// comes beyond is answered with 503.
+    pub fn max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections.min(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// A server that listens at this address. Port 0 takes a free one; see
+    /// [`Server::local_addr`].
+    ///
+    /// # Errors
+    /// [`BuildError`]: two services of one name, an address that cannot be listened on.
+    pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BuildError> {
+        self.build()?.and_bind(address).await
+    }
+
+    /// A server that listens nowhere yet: for [`Server::in_memory`], or for listeners of one's own.
+    ///
+    /// # Errors
+    /// [`BuildError::DuplicateService`].
+    pub fn build(self) -> Result<Server, BuildError> {
+        let mut router = Router::default();
+        for service in self.services {
+            router.add(service)?;
+        }
+        let (memory_listener, memory_endpoint) = memory::listen();
+        Ok(Server {
+            listeners: Vec::new(),
+            memory_listener,
+            memory_endpoint,
+            shared: Arc::new(Shared {
+                router: Arc::new(router),
+                limits: self.limits,
+                offer: self.offer,
+                places: Arc::new(Semaphore::new(self.max_connections)),
+                tasks: TaskTracker::new(),
+                peers: Mutex::default(),
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let services: Vec<_> = self.services.iter().map(|service| service.name()).collect();
+        f.debug_struct("ServerBuilder")
+            .field("services", &services)
+            .field("limits", &self.limits)
+            .field("offer", &self.offer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server: its services, and the addresses it listens at. It accepts connections while
+/// [`Server::run`] or [`Server::run_until`] runs.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    memory_listener: MemoryListener,
+    memory_endpoint: MemoryEndpoint,
+    shared: Arc<Shared>,
+}
+
+/// What all connections of a server have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    router: Arc<Router>,
+    pub(crate) limits: Limits,
+    pub(crate) offer: Offer,
+    /// A permit for each connection.
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    peers: Mutex<Peers>,
+}
+
+/// The open connections, to end them together.
+#[derive(Debug, Default)]
+struct Peers {
+    next: u64,
+    open: HashMap<u64, Peer>,
+    is_closing: bool,
+}
+
+impl Server {
+    /// Begins with no services, the default [`Limits`], and the endpoint at `/`.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            services: Vec::new(),
+            limits: Limits::default(),
+            offer: Offer {
+                path: "/".to_owned(),
+                codecs: Codec::ALL.to_vec(),
+                access: Access::default(),
+            },
+            max_connections: 10_000,
+        }
+    }
+
+    /// Listens at another address as well.
+    ///
+    /// # Errors
+    /// [`BuildError::Bind`].
+    pub async fn and_bind(self, address: impl ToSocketAddrs) -> Result<Self, BuildError> {
+        let listener = TcpListener::bind(address).await.map_err(BuildError::Bind)?;
+        Ok(self.and_listen(listener))
+    }
+
+    /// Takes a listener that was made elsewhere as well.
+    #[must_use]
+    pub fn and_listen(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Where the first listener listens.
+    ///
+    /// # Errors
+    /// When there is no listener, or the operating system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listeners
+            .first()
+            .ok_or(io::Error::from(io::ErrorKind::NotConnected))?
+            .local_addr()
+    }
+
+    /// Where the listeners listen, in the order in which they were added.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// An endpoint within the process, for tests: clients that are given it connect without a
+    /// socket, to the same engine.
+    #[must_use]
+    pub fn in_memory(&self) -> MemoryEndpoint {
+        self.memory_endpoint.clone()
+    }
+
+    /// Accepts connections until the future is dropped; then those that are open go on, on their
+    /// own, and no new ones are accepted.
+    pub async fn run(self) {
+        self.run_until(std::future::pending()).await;
+    }
+
+    /// Accepts connections until `shutdown` is ready. Then closes those that are open with 1001,
+    /// which fails the calls that are in flight on them, and returns when they have ended.
+    ///
+    /// Dropping the future is like the end of [`Server::run`].
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in self.listeners {
+            accepting.spawn(accept(listener, self.shared.clone()));
+        }
+        accepting.spawn(accept_in_memory(self.memory_listener, self.shared.clone()));
+        shutdown.await;
+        accepting.shutdown().await;
+        self.shared.close_all();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, peer_addr) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => continue,
+            // Out of descriptors or memory: the backlog waits until some are free again.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(place) = shared.places.clone().try_acquire_owned() else {
+            turn_away(&stream);
+            continue;
+        };
+        let Ok(local_addr) = stream.local_addr() else {
+            continue;
+        };
+        let connection = http::serve(stream, peer_addr, local_addr, shared.clone());
+        shared.tasks.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// Says why, as far as that goes without waiting.
+fn turn_away(stream: &TcpStream) {
+    let _ = stream.try_write(FULL);
+}
+
+async fn accept_in_memory(mut listener: MemoryListener, shared: Arc<Shared>) {
+    while let Some(transport) = listener.accept().await {
+        let connection = shared.clone();
+        shared.tasks.spawn(async move {
+            let info = ConnectionInfo::default();
+            connection
+                .run(transport, Side::Acceptor, Codec::MessagePack, info)
+                .await;
+        });
+    }
+}
+
+impl Shared {
+    /// Runs a connection until it ends.
+    pub(crate) async fn run<T: Transport>(
+        &self,
+        transport: T,
+        side: Side,
+        codec: Codec,
+        info: ConnectionInfo,
+    ) {
+        let limits = self.limits.clone();
+        let (peer, task) =
+            connection::spawn(transport, side, codec, limits, self.router.clone(), info);
+        let key = self.enter(peer);
+        // The engine catches the panics of handlers; one of its own ends this connection alone.
+        let _ = task.await;
+        self.lock().open.remove(&key);
+    }
+
+    fn enter(&self, peer: Peer) -> u64 {
+        let mut peers = self.lock();
+        if peers.is_closing {
+            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
+        }
+        let key = peers.next;
+        peers.next += 1;
+        peers.open.insert(key, peer);
+        key
+    }
+
+    fn close_all(&self) {
+        let mut peers = self.lock();
+        peers.is_closing = true;
+        let open: Vec<_> = peers.open.values().cloned().collect();
+        drop(peers);
+        for peer in open {
+            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

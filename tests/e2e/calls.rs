@@ -1,0 +1,226 @@
+//! Calls, in both directions and over both codecs.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::Instant;
+use wirecall::{Bytes, Codec, Context, Server};
+
+use crate::{
+    interop::{InteropClient, InteropEvents, InteropEventsServer, PeerInfo},
+    support::{connect, dial, idle, soon, start, start_interop},
+};
+
+#[tokio::test]
+async fn each_kind_of_argument_and_result_survives_both_codecs() {
+    let address = start_interop().await;
+    for codec in Codec::ALL {
+        let client = connect(address, codec).await;
+        let interop = InteropClient::new(&client);
+
+        let data: Vec<u8> = (0..=255).collect();
+        assert_eq!(interop.echo(&data).await.unwrap(), Bytes::from(&*data));
+        assert_eq!(interop.add(i64::MIN, -1).await.unwrap(), i64::MAX);
+        let parts = ["\"quoted\"".to_owned(), "\n\u{0}\u{1F980}".to_owned()];
+        assert_eq!(interop.concat(&parts).await.unwrap(), parts.concat());
+        assert_eq!(interop.sleep(1).await.unwrap(), 1);
+        let info = interop.peer_info().await.unwrap();
+        assert_eq!(
+            info,
+            PeerInfo {
+                address: client
+                    .peer()
+                    .connection()
+                    .local_addr
+                    .map(|address| address.to_string()),
+                uri: "/".to_owned(),
+                subprotocol: codec.subprotocol().to_owned(),
+                user_agent: None,
+            }
+        );
+        idle(&client).await;
+    }
+}
+
+#[wirecall::service]
+trait Alarm {
+    /// Answers that many milliseconds after the service's beginning.
+    async fn at(&self, milliseconds: u64) -> u64;
+}
+
+struct Clock(Instant);
+
+impl Alarm for Clock {
+    async fn at(&self, milliseconds: u64) -> u64 {
+        tokio::time::sleep_until(self.0 + Duration::from_millis(milliseconds)).await;
+        milliseconds
+    }
+}
+
+#[tokio::test]
+async fn of_1000_calls_in_flight_each_gets_its_own_answer_in_the_order_of_the_delays() {
+    // Far enough ahead for all requests to have arrived.
+    let beginning = Instant::now() + Duration::from_millis(500);
+    let address = start(Server::builder().service(AlarmServer::new(Clock(beginning)))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let alarm = AlarmClient::new(&client);
+
+    // A permutation without a pattern: 7919 is prime to 1000.
+    let delays = (0..1000_u64).map(|n| n * 7919 % 1000);
+    let mut calls: FuturesUnordered<_> = delays
+        .map(|delay| {
+            let call = alarm.at(delay);
+            async move { (delay, call.await.unwrap()) }
+        })
+        .collect();
+    let mut order = Vec::new();
+    while let Some((asked, answered)) = soon(calls.next()).await {
+        assert_eq!(asked, answered);
+        order.push(answered);
+    }
+    assert_eq!(order, (0..1000).collect::<Vec<_>>());
+    idle(&client).await;
+}
+
+struct Caller;
+
+impl InteropEvents for Caller {
+    async fn event(&self, _index: u64, _data: &[u8]) {}
+
+    async fn answer(&self, question: &str) -> String {
+        format!("{question}? Yes.")
+    }
+}
+
+#[tokio::test]
+async fn a_handler_calls_its_caller_while_its_own_call_is_open() {
+    let address = start_interop().await;
+    for codec in Codec::ALL {
+        let client = dial(address, codec)
+            .serve(InteropEventsServer::new(Caller))
+            .connect()
+            .await
+            .unwrap();
+        let interop = InteropClient::new(&client);
+        let questions = (0..100).map(|n| {
+            let interop = interop.clone();
+            async move {
+                let question = n.to_string();
+                let answer = interop.ask(&question).await.unwrap();
+                assert_eq!(answer, format!("{n}? Yes."));
+            }
+        });
+        soon(futures::future::join_all(questions)).await;
+        idle(&client).await;
+    }
+}
+
+#[wirecall::service]
+trait PingPong {
+    /// Calls the other side with one less, until nothing is left.
+    async fn hit(&self, cx: &Context, left: u32) -> u32;
+}
+
+struct Player;
+
+impl PingPong for Player {
+    async fn hit(&self, cx: &Context, left: u32) -> u32 {
+        match left {
+            0 => 0,
+            left => PingPongClient::new(cx).hit(left - 1).await.unwrap() + 1,
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_nest_to_and_fro_on_one_connection() {
+    let address = start(Server::builder().service(PingPongServer::new(Player))).await;
+    let client = dial(address, Codec::MessagePack)
+        .serve(PingPongServer::new(Player))
+        .connect()
+        .await
+        .unwrap();
+    assert_eq!(
+        soon(PingPongClient::new(&client).hit(50)).await.unwrap(),
+        50
+    );
+    idle(&client).await;
+}
+
+#[tokio::test]
+async fn a_call_is_a_future_that_can_be_spawned_joined_and_started() {
+    let address = start_interop().await;
+    let client = connect(address, Codec::MessagePack).await;
+    let interop = InteropClient::new(&client);
+
+    // `spawn` wants it to be `Send` and to borrow nothing that ends.
+    let spawned = tokio::spawn(interop.add(1, 2));
+    let joined = futures::future::join_all([interop.add(3, 4), interop.add(5, 6)]);
+    let started = {
+        let parts = vec!["a".to_owned(), "b".to_owned()];
+        interop.concat(&parts).start()
+    };
+    assert_eq!(soon(spawned).await.unwrap().unwrap(), 3);
+    assert_eq!(
+        soon(joined).await.into_iter().map(Result::unwrap).sum::<i64>(),
+        18
+    );
+    assert_eq!(soon(started).await.unwrap(), "ab");
+}
+
+#[wirecall::service]
+trait Recorder {
+    async fn record(&self, cx: &Context, what: &str);
+}
+
+#[derive(Clone, Default)]
+struct Tape(Arc<Mutex<Vec<String>>>);
+
+impl Recorder for Tape {
+    async fn record(&self, cx: &Context, what: &str) {
+        let trace = cx.metadata().get("trace").unwrap_or("none");
+        let blob = cx.metadata().get_bytes("blob-bin").unwrap_or_default();
+        let line = format!("{what} {trace} {blob:?}");
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test]
+async fn metadata_reaches_the_handler_as_text_and_as_bytes() {
+    for codec in Codec::ALL {
+        let tape = Tape::default();
+        let address = start(Server::builder().service(RecorderServer::new(tape.clone()))).await;
+        let client = connect(address, codec).await;
+        let recorder = RecorderClient::new(&client);
+        recorder.record("bare").await.unwrap();
+        recorder
+            .record("full")
+            .metadata("trace", "a \"b\"")
+            .metadata("blob-bin", vec![0_u8, 255])
+            .await
+            .unwrap();
+        assert_eq!(
+            *tape.0.lock().unwrap(),
+            ["bare none []", "full a \"b\" [0, 255]"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_a_call_is_polled_and_everything_at_start() {
+    let tape = Tape::default();
+    let address = start(Server::builder().service(RecorderServer::new(tape.clone()))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let recorder = RecorderClient::new(&client);
+    drop(recorder.record("never"));
+    let first = recorder.record("first").start();
+    recorder.record("second").await.unwrap();
+    first.await.unwrap();
+    assert_eq!(
+        *tape.0.lock().unwrap(),
+        ["first none []", "second none []"]
+    );
+}

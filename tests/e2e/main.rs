@@ -1,0 +1,15 @@
+//! End-to-end tests: real sockets, both codecs, the public API.
+
+#[path = "../../examples/interop/contract.rs"]
+mod interop;
+mod support;
+
+mod calls;
+mod cancellation;
+mod connection_end;
+mod errors;
+mod limits;
+mod negotiation;
+mod notifications;
+mod raw_client;
+mod services;

@@ -1,0 +1,48 @@
+//! What the tests have in common.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use wirecall::{Client, ClientBuilder, Codec, Server, ServerBuilder};
+
+use crate::interop::{Implementation, InteropServer};
+
+/// Long enough for anything that works; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what must come.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("did not happen")
+}
+
+/// Starts a server on a free port.
+pub async fn start(builder: ServerBuilder) -> SocketAddr {
+    let server = builder.bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.run());
+    address
+}
+
+/// Starts a server with the `Interop` service.
+pub async fn start_interop() -> SocketAddr {
+    start(Server::builder().service(InteropServer::new(Implementation))).await
+}
+
+pub fn dial(address: SocketAddr, codec: Codec) -> ClientBuilder {
+    Client::builder(format!("ws://{address}")).codecs([codec])
+}
+
+pub async fn connect(address: SocketAddr, codec: Codec) -> Client {
+    dial(address, codec).connect().await.unwrap()
+}
+
+/// Waits until nothing is in flight at either end, which shows that no entry of a table is left.
+pub async fn idle(client: &Client) {
+    soon(async {
+        while client.peer().in_flight() != (0, 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
