@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -128,14 +128,17 @@ fn is(value: Option<&HeaderValue>, expected: &str) -> bool {
 
 async fn refused(response: Response<Incoming>) -> ConnectError {
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MAX_REFUSAL_BYTES)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while text.len() < MAX_REFUSAL_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        text.extend_from_slice(frame.data_ref().map_or(&[], |data| &**data));
+    }
+    text.truncate(MAX_REFUSAL_BYTES);
     ConnectError::Refused {
         status,
-        body: String::from_utf8_lossy(&body).trim_end().to_owned(),
+        body: String::from_utf8_lossy(&text).trim_end().to_owned(),
     }
 }
 
