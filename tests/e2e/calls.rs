@@ -165,7 +165,11 @@ async fn a_call_is_a_future_that_can_be_spawned_joined_and_started() {
     };
     assert_eq!(soon(spawned).await.unwrap().unwrap(), 3);
     assert_eq!(
-        soon(joined).await.into_iter().map(Result::unwrap).sum::<i64>(),
+        soon(joined)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .sum::<i64>(),
         18
     );
     assert_eq!(soon(started).await.unwrap(), "ab");
@@ -219,8 +223,5 @@ async fn nothing_is_sent_before_a_call_is_polled_and_everything_at_start() {
     let first = recorder.record("first").start();
     recorder.record("second").await.unwrap();
     first.await.unwrap();
-    assert_eq!(
-        *tape.0.lock().unwrap(),
-        ["first none []", "second none []"]
-    );
+    assert_eq!(*tape.0.lock().unwrap(), ["first none []", "second none []"]);
 }

@@ -71,7 +71,10 @@ async fn closing_the_client_drops_its_handlers() {
     client.close().await;
     soon(watched.0.dropped.notified()).await;
     let failed = call.await.unwrap_err();
-    assert_eq!((failed.code(), failed.fate()), (Code::UNAVAILABLE, Fate::Unknown));
+    assert_eq!(
+        (failed.code(), failed.fate()),
+        (Code::UNAVAILABLE, Fate::Unknown)
+    );
 }
 
 /// A server and a client within the process, whose clock is the paused one of the test.

@@ -65,7 +65,10 @@ async fn a_panic_is_an_internal_error_of_that_call_alone() {
     let interop = InteropClient::new(&client);
     let other = interop.sleep(50).start();
     let failed = interop.panic().await.unwrap_err();
-    assert_eq!((failed.code(), failed.fate()), (Code::INTERNAL, Fate::Executed));
+    assert_eq!(
+        (failed.code(), failed.fate()),
+        (Code::INTERNAL, Fate::Executed)
+    );
     assert_eq!(soon(other).await.unwrap(), 50);
     assert_eq!(interop.add(1, 1).await.unwrap(), 2);
     idle(&client).await;

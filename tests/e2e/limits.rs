@@ -99,7 +99,10 @@ async fn cancelled_handlers_count_until_they_have_really_ended() {
         async fn block(&self);
     }
     #[derive(Clone)]
-    struct Wall(Arc<std::sync::atomic::AtomicUsize>, Arc<std::sync::atomic::AtomicUsize>);
+    struct Wall(
+        Arc<std::sync::atomic::AtomicUsize>,
+        Arc<std::sync::atomic::AtomicUsize>,
+    );
     impl Stubborn for Wall {
         async fn block(&self) {
             use std::sync::atomic::Ordering::SeqCst;

@@ -104,8 +104,14 @@ async fn the_first_subprotocol_of_the_client_that_the_server_supports_is_picked(
     let address = start_interop().await;
     for (offer, picked) in [
         ("wirecall.v1+json, wirecall.v1+msgpack", "wirecall.v1+json"),
-        ("wirecall.v1+msgpack,wirecall.v1+json", "wirecall.v1+msgpack"),
-        ("graphql-ws, wirecall.v9+msgpack, wirecall.v1+json", "wirecall.v1+json"),
+        (
+            "wirecall.v1+msgpack,wirecall.v1+json",
+            "wirecall.v1+msgpack",
+        ),
+        (
+            "graphql-ws, wirecall.v9+msgpack, wirecall.v1+json",
+            "wirecall.v1+json",
+        ),
         (
             "graphql-ws\r\nSec-WebSocket-Protocol: wirecall.v1+json",
             "wirecall.v1+json",
@@ -150,7 +156,11 @@ async fn a_request_that_is_no_upgrade_gets_a_status_and_a_line_that_says_why() {
             vec![both],
         ),
         (("GET", "POST / HTTP/1.1"), 405, vec!["allow: get"]),
-        (("GET", "GET /elsewhere HTTP/1.1"), 404, vec!["endpoint is /"]),
+        (
+            ("GET", "GET /elsewhere HTTP/1.1"),
+            404,
+            vec!["endpoint is /"],
+        ),
         (("Host", "Host: evil.example"), 403, vec!["evil.example"]),
         (
             ("Host", "Host: localhost\r\nOrigin: https://evil.example"),
@@ -215,7 +225,9 @@ async fn path_headers_and_address_reach_the_handlers() {
     assert_eq!(info.uri, "/rpc?version=2");
     assert_eq!(info.user_agent.as_deref(), Some("test/1"));
 
-    let failed = Client::connect(format!("ws://{address}/")).await.unwrap_err();
+    let failed = Client::connect(format!("ws://{address}/"))
+        .await
+        .unwrap_err();
     let ConnectError::Refused { status, body } = failed else {
         panic!("{failed:?}");
     };
@@ -230,7 +242,10 @@ async fn a_full_server_answers_503() {
         .max_connections(1);
     let address = start(server).await;
     let client = connect(address, Codec::MessagePack).await;
-    let failed = dial(address, Codec::MessagePack).connect().await.unwrap_err();
+    let failed = dial(address, Codec::MessagePack)
+        .connect()
+        .await
+        .unwrap_err();
     match failed {
         ConnectError::Refused { status: 503, .. } => {}
         // The socket was closed before the request was read.
@@ -257,7 +272,9 @@ async fn unusable_endpoints_are_named() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = unused.local_addr().unwrap();
     drop(unused);
-    let failed = Client::connect(format!("ws://{address}")).await.unwrap_err();
+    let failed = Client::connect(format!("ws://{address}"))
+        .await
+        .unwrap_err();
     assert!(matches!(failed, ConnectError::Io(_)), "{failed:?}");
 
     let address = start_interop().await;
@@ -322,9 +339,15 @@ async fn a_server_that_breaks_the_handshake_is_refused_by_the_client() {
     for (change, why) in [
         (("Accept: ", "Accept: x"), "Sec-WebSocket-Accept"),
         (("+msgpack", "+json"), "no subprotocol that was offered"),
-        (("Sec-WebSocket-Protocol: wirecall.v1+msgpack\r\n", ""), "no subprotocol"),
         (
-            ("Upgrade: websocket\r\n", "Upgrade: websocket\r\nSec-WebSocket-Extensions: x\r\n"),
+            ("Sec-WebSocket-Protocol: wirecall.v1+msgpack\r\n", ""),
+            "no subprotocol",
+        ),
+        (
+            (
+                "Upgrade: websocket\r\n",
+                "Upgrade: websocket\r\nSec-WebSocket-Extensions: x\r\n",
+            ),
             "extension",
         ),
         (("Upgrade: websocket", "Upgrade: h2c"), "something else"),
@@ -349,7 +372,10 @@ async fn a_refusal_carries_status_and_body_and_never_too_much_of_it() {
 
     let failed = connect_to(|_| {
         let body = "x".repeat(1 << 20);
-        format!("HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 500 X\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     })
     .await;
     let ConnectError::Refused { status, body } = failed else {

@@ -206,11 +206,19 @@ async fn a_violation_of_the_protocol_is_named_in_the_close_frame() {
         (&["[0,{\"2\":1}]"], 4001, "option 2"),
         (&["[0,{}]", "[6,2,\"Interop.add\",[1,2]]"], 4001, "id #2"),
         (
-            &["[0,{}]", "[6,3,\"Interop.sleep\",[9999]]", "[6,3,\"Interop.add\",[1,2]]"],
+            &[
+                "[0,{}]",
+                "[6,3,\"Interop.sleep\",[9999]]",
+                "[6,3,\"Interop.add\",[1,2]]",
+            ],
             4001,
             "id #3 is in use",
         ),
-        (&["[0,{}]", "[16,0,\"A.b\"]", "[16,0,\"A.b\"]"], 4001, "alias 0"),
+        (
+            &["[0,{}]", "[16,0,\"A.b\"]", "[16,0,\"A.b\"]"],
+            4001,
+            "alias 0",
+        ),
     ] {
         let mut socket = open(address, Codec::Json).await;
         for message in messages {
@@ -226,7 +234,10 @@ async fn a_violation_of_the_protocol_is_named_in_the_close_frame() {
 async fn a_message_of_the_wrong_type_or_size_closes_the_connection() {
     let address = start_interop().await;
     let mut socket = open(address, Codec::Json).await;
-    socket.send(Message::binary(b"[0,{}]".as_slice())).await.unwrap();
+    socket
+        .send(Message::binary(b"[0,{}]".as_slice()))
+        .await
+        .unwrap();
     assert_eq!(closed(&mut socket).await.0, 1003);
 
     let mut socket = open(address, Codec::MessagePack).await;
@@ -322,4 +333,31 @@ async fn a_message_may_come_in_any_pieces() {
     let read = read_until(&mut stream, b"[7,3,42]").await;
     let pong = [0x8a, 2, b'h', b'i'];
     assert!(read.windows(4).any(|window| window == pong), "{read:?}");
+}
+
+#[tokio::test]
+async fn the_exchange_in_the_readme_is_what_a_person_gets() {
+    let readme = include_str!("../../README.md");
+    let (_, exchange) = readme.split_once("```json\n").unwrap();
+    let (exchange, _) = exchange.split_once("```").unwrap();
+    let mut socket = open(start_interop().await, Codec::Json).await;
+    let mut came = Vec::new();
+    for line in exchange.lines() {
+        let (direction, text) = line.split_once(' ').unwrap();
+        if direction == ">" {
+            assert!(came.is_empty(), "{came:?} before {line}");
+            send_text(&mut socket, text).await;
+            continue;
+        }
+        let expected: Vec<Value> = serde_json::from_str(text).unwrap();
+        let expected = match expected.first() {
+            Some(Value::Array(_)) => expected,
+            _ => vec![expected.into()],
+        };
+        // How frames are packed into messages is the server's choice.
+        while came.len() < expected.len() {
+            came.extend(frames(&mut socket).await);
+        }
+        assert_eq!(came.drain(..expected.len()).collect::<Vec<_>>(), expected);
+    }
 }

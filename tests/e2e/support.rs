@@ -2,7 +2,8 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use wirecall::{Client, ClientBuilder, Codec, Server, ServerBuilder};
+use tokio::sync::mpsc;
+use wirecall::{Client, ClientBuilder, Codec, Context, Peer, Server, ServerBuilder};
 
 use crate::interop::{Implementation, InteropServer};
 
@@ -45,4 +46,26 @@ pub async fn idle(client: &Client) {
         }
     })
     .await;
+}
+
+/// Lets a test have the server's handles of its clients.
+#[wirecall::service]
+pub trait Lobby {
+    async fn enter(&self, cx: &Context);
+}
+
+pub struct Door(mpsc::UnboundedSender<Peer>);
+
+impl Door {
+    /// The door, and who comes through it.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Peer>) {
+        let (entered, entering) = mpsc::unbounded_channel();
+        (Door(entered), entering)
+    }
+}
+
+impl Lobby for Door {
+    async fn enter(&self, cx: &Context) {
+        let _ = self.0.send(cx.peer().clone());
+    }
 }

@@ -1,5 +1,7 @@
 //! Strategies for frames.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::borrow::Cow;
 
 use proptest::{
@@ -10,7 +12,10 @@ use proptest::{
 use serde_json::Value;
 use wirecall_core::{
     Codec, body,
-    protocol::{CallId, ChunkState, EncodedOptions, Frame, Head, MAX_METHOD_NAME_BYTES, MethodRef, OptionsBuilder},
+    protocol::{
+        CallId, ChunkState, EncodedOptions, Frame, Head, MAX_METHOD_NAME_BYTES, MethodRef,
+        OptionsBuilder,
+    },
 };
 
 /// The same cases in every run.

@@ -18,7 +18,10 @@ use syn::{
     TypeReference, spanned::Spanned as _,
 };
 
-use super::travel::{self, ARGUMENT_LIFETIME};
+use super::{
+    blame,
+    travel::{self, ARGUMENT_LIFETIME},
+};
 use crate::errors::Errors;
 
 /// How many arguments can be encoded and decoded as a tuple.
@@ -112,7 +115,7 @@ impl WireArgument {
             if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
                 errors.at(
                     attribute,
-                    "an argument is there or not, on both sides: put the `cfg` on the method",
+                    "an argument cannot be conditional: put the `cfg` on the whole method",
                 );
             }
         }
@@ -133,7 +136,7 @@ impl WireArgument {
         let mut lent = written.clone();
         let borrows = lend(&mut lent, &form, errors);
         Some(WireArgument {
-            ident: ident?,
+            ident: blame::generated(ident?),
             written,
             lent,
             borrows,
@@ -156,7 +159,9 @@ impl WireArgument {
 
     /// The element of the tuple that is encoded.
     pub(super) fn sent_value(&self, private: &TokenStream) -> TokenStream {
-        let ident = &self.ident;
+        // With the position of its type, which is to blame if it cannot be encoded.
+        let mut ident = self.ident.clone();
+        ident.set_span(blame::ends(&self.written, Span::call_site()).0);
         match self.form {
             Form::Bytes => quote!(#private::ByteSlice(#ident)),
             Form::OptionBytes => quote!(#ident.map(#private::ByteSlice)),
@@ -232,7 +237,7 @@ fn lend_reference(reference: &mut TypeReference, errors: &mut Errors) {
     if reference.mutability.is_some() {
         errors.at(
             &*reference,
-            "nothing that is written here gets back to the caller: return it",
+            "what is written through `&mut` does not get back to the caller: return it",
         );
     }
     if let Some(named) = &reference.lifetime

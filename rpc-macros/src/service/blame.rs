@@ -4,8 +4,15 @@
 //! the position of its first token to that of its last one, so the tokens are given the
 //! positions of those of the type. How names are resolved is another matter, and stays as it is.
 
-use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
+
+/// A name of the user's in generated code. rustc and clippy are to find fault with it only once,
+/// where the user wrote it.
+pub(super) fn generated(mut ident: Ident) -> Ident {
+    ident.set_span(ident.span().resolved_at(Span::call_site()));
+    ident
+}
 
 /// The positions of the first and the last token of the culprit, to be resolved as `site` is.
 pub(super) fn ends(culprit: impl ToTokens, site: Span) -> (Span, Span) {
@@ -18,7 +25,8 @@ pub(super) fn ends(culprit: impl ToTokens, site: Span) -> (Span, Span) {
     (first.resolved_at(site), last.resolved_at(site))
 }
 
-/// The tokens, underlined from the first position to the last one.
+/// The tokens, underlined from the first position to the last one. What stands in brackets keeps
+/// its own.
 pub(super) fn spread(tokens: TokenStream, (first, last): (Span, Span)) -> TokenStream {
     let mut span = first;
     tokens

@@ -1,10 +1,11 @@
 //! `ChatClient`: calls the methods of the trait on a peer.
 
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{Lifetime, spanned::Spanned as _};
+use quote::quote;
+use syn::Lifetime;
 
 use super::{
+    blame,
     contract::{Contract, Table},
     definition::Definition,
     method::Method,
@@ -121,20 +122,19 @@ fn stub(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
     });
     let arguments = method.sent_type(private);
     let values = method.sent_values(private);
+    let inputs = quote!((&self.peer, &self.methods, #index, #values));
     let (call, start) = if method.is_notification {
-        let notification = quote!(#private::Notification);
         (
-            quote!(#notification<#arguments>),
-            quote!(#notification::new),
+            quote!(#private::Notification<#arguments>),
+            quote!(#private::Notification::new #inputs),
         )
     } else {
         let value = &reply.value;
         let error = reply.error.iter();
-        // Where rustc points if what is returned cannot be decoded.
-        let span = value.span().resolved_at(Span::call_site());
+        let ends = blame::ends(&reply.written, Span::call_site());
         (
             quote!(#private::Call<#arguments, #value #(, #error)*>),
-            quote_spanned!(span=> #private::Call::new),
+            blame::spread(quote!(#private::Call::new #inputs), ends),
         )
     };
     quote! {
@@ -142,7 +142,7 @@ fn stub(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
         #(#cfgs)*
         #(#deprecated)*
         #visibility fn #ident #lifetime(&self, #(#parameters),*) -> #call {
-            #start(&self.peer, &self.methods, #index, #values)
+            #start
         }
     }
 }

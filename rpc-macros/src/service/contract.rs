@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::format_ident;
 use syn::{
-    Attribute, GenericParam, Ident, ItemTrait, TraitItem, Visibility, ext::IdentExt as _,
-    spanned::Spanned as _,
+    Attribute, GenericParam, Ident, ItemTrait, TraitItem, Visibility, spanned::Spanned as _,
 };
 
 use super::{
     generics::TraitGenerics,
     method::Method,
-    names,
+    names::WireName,
     options::{ServiceOptions, is_method_option},
 };
 use crate::errors::Errors;
@@ -38,11 +37,7 @@ impl Contract {
         errors: &mut Errors,
     ) -> Option<Self> {
         let options = ServiceOptions::parse(options, errors);
-        let (wire_name, wire_name_span) = match &options.name {
-            Some(name) => (name.value(), name.span()),
-            None => (item.ident.unraw().to_string(), item.ident.span()),
-        };
-        names::check_service(&wire_name, wire_name_span, errors);
+        let name = WireName::of_service(&item.ident, options.name.as_ref(), errors);
         let private = options.facade.private();
 
         let mut trait_errors = Errors::default();
@@ -68,7 +63,7 @@ impl Contract {
                 .cloned()
                 .collect(),
             generics: TraitGenerics::new(item, &private),
-            wire_name,
+            wire_name: name.text,
             private,
             methods,
         })
@@ -147,23 +142,23 @@ fn check_other_item(item: &TraitItem, errors: &mut Errors) {
 fn check_duplicates(methods: &[Method], errors: &mut Errors) {
     let mut seen: HashMap<&str, &Method> = HashMap::new();
     for method in methods {
-        let Some(first) = seen.insert(&method.wire_name, method) else {
+        let Some(first) = seen.insert(&method.wire_name.text, method) else {
             continue;
         };
         if first.cfgs.is_empty() || method.cfgs.is_empty() {
             errors.at_span(
-                method.wire_name_span,
+                method.wire_name.span,
                 format!(
                     "`{}` is already called \"{}\" on the wire",
-                    first.ident, first.wire_name
+                    first.ident, first.wire_name.text
                 ),
             );
         } else if first.is_notification != method.is_notification {
             errors.at_span(
-                method.wire_name_span,
+                method.wire_name.span,
                 format!(
                     "\"{}\" is both a call and a notification, in different configurations",
-                    first.wire_name
+                    first.wire_name.text
                 ),
             );
         }
@@ -180,7 +175,10 @@ impl<'a> Table<'a> {
     pub(super) fn new(methods: impl Iterator<Item = &'a Method>) -> Self {
         let mut rows: Vec<&Method> = Vec::new();
         for method in methods {
-            if !rows.iter().any(|row| row.wire_name == method.wire_name) {
+            if !rows
+                .iter()
+                .any(|row| row.wire_name.text == method.wire_name.text)
+            {
                 rows.push(method);
             }
         }
@@ -192,7 +190,7 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.rows().map(|row| row.wire_name.as_str())
+        self.rows().map(|row| row.wire_name.text.as_str())
     }
 
     /// The place of a method in the table.
@@ -202,7 +200,7 @@ impl<'a> Table<'a> {
     pub(super) fn index(&self, method: &Method) -> Literal {
         let index = self
             .names()
-            .take_while(|name| *name != method.wire_name)
+            .take_while(|name| *name != method.wire_name.text)
             .count();
         Literal::usize_unsuffixed(index)
     }

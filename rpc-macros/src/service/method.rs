@@ -1,26 +1,27 @@
 //! One method of the trait, checked.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, FnArg, Ident, ReceiverKind, ReturnType, Safety, Signature, TraitItemFn, Type,
-    ext::IdentExt as _, token::Paren,
+    Attribute, FnArg, GenericParam, Ident, ReceiverKind, ReturnType, Safety, Signature,
+    TraitItemFn, Type, token::Paren,
 };
 
 use super::{
     args::{self, Argument, WireArgument},
-    names,
+    blame,
+    names::{self, WireName},
     options::MethodOptions,
     reply::Reply,
     travel,
 };
 use crate::errors::Errors;
 
+const NO_LIFETIMES: &str = "a method of a service has no named lifetimes: leave it out";
+
 pub(super) struct Method {
     pub(super) ident: Ident,
-    pub(super) wire_name: String,
-    /// Where the name on the wire comes from.
-    pub(super) wire_name_span: Span,
+    pub(super) wire_name: WireName,
     pub(super) is_notification: bool,
     /// Whether it runs in a task of its own from the start.
     pub(super) spawn: bool,
@@ -61,11 +62,13 @@ impl Method {
             );
         }
         names::check_reserved(&signature.ident, options.is_notification, errors);
-        let (wire_name, wire_name_span) = match &options.name {
-            Some(name) => (name.value(), name.span()),
-            None => (signature.ident.unraw().to_string(), signature.ident.span()),
-        };
-        names::check_method(&wire_name, wire_name_span, errors);
+
+        let mut reply_errors = Errors::default();
+        let reply = Reply::parse(&signature.output, &mut reply_errors);
+        // A `Future` that is returned by name is no second error.
+        if is_callable(signature) {
+            errors.append(reply_errors);
+        }
 
         let with_attribute = |name| {
             let attributes = item.attrs.iter();
@@ -75,9 +78,8 @@ impl Method {
                 .collect::<Vec<_>>()
         };
         Method {
-            ident: signature.ident.clone(),
-            wire_name,
-            wire_name_span,
+            ident: blame::generated(signature.ident.clone()),
+            wire_name: WireName::of_method(&signature.ident, options.name.as_ref(), errors),
             is_notification: options.is_notification,
             spawn: options.spawn,
             docs: with_attribute("doc"),
@@ -85,7 +87,7 @@ impl Method {
             deprecated: with_attribute("deprecated"),
             arguments: args::parse(signature.inputs.iter(), errors),
             parentheses: signature.paren_token,
-            reply: Reply::parse(&signature.output, errors),
+            reply,
         }
     }
 
@@ -149,24 +151,31 @@ fn check_signature(signature: &Signature, errors: &mut Errors) {
         errors.at(variadic, "a method of a service cannot be variadic");
     }
     for parameter in &signature.generics.params {
-        errors.at(
-            parameter,
-            "a method of a service cannot be generic: the caller cannot send a type or a lifetime",
-        );
+        let message = match parameter {
+            GenericParam::Lifetime(_) => NO_LIFETIMES,
+            _ => {
+                "a method of a service cannot be generic: \
+                 name the type, or make it a parameter of the trait"
+            }
+        };
+        errors.at(parameter, message);
     }
     if let Some(clause) = &signature.generics.where_clause {
-        errors.at(clause, "a method of a service has no conditions of its own");
+        errors.at(clause, "a method of a service cannot have a `where` clause");
     }
-    // Streams come from a method that is not `async`. They are reported where the type is.
-    let returns_stream =
-        matches!(&signature.output, ReturnType::Type(_, ty) if travel::is_stream(ty));
-    if signature.asyncness.is_none() && !returns_stream {
+    if !is_callable(signature) {
         errors.at(
             signature.fn_token,
             "a method of a service is an `async fn`: write `async`, or move it to another trait",
         );
     }
     check_receiver(signature, errors);
+}
+
+/// Whether it is `async`, or returns a stream, which is reported where the type is.
+fn is_callable(signature: &Signature) -> bool {
+    signature.asyncness.is_some()
+        || matches!(&signature.output, ReturnType::Type(_, ty) if travel::is_stream(ty))
 }
 
 fn check_receiver(signature: &Signature, errors: &mut Errors) {
@@ -179,10 +188,7 @@ fn check_receiver(signature: &Signature, errors: &mut Errors) {
     };
     match &receiver.kind {
         ReceiverKind::Reference(_, None, None) => {}
-        ReceiverKind::Reference(_, Some(lifetime), _) => errors.at(
-            lifetime,
-            "a method of a service has no named lifetimes: write `&self`",
-        ),
+        ReceiverKind::Reference(_, Some(lifetime), _) => errors.at(lifetime, NO_LIFETIMES),
         ReceiverKind::Reference(_, None, Some(_)) => errors.at(
             receiver,
             "many calls run at a time: take `&self`, and keep what changes in a `Mutex`",

@@ -1,6 +1,7 @@
 //! `#[service]`: from a trait to the trait, its server, its client and its notifier.
 
 mod args;
+mod blame;
 mod client;
 mod contract;
 mod definition;

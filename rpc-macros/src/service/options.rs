@@ -3,7 +3,6 @@
 use proc_macro2::TokenStream;
 use syn::{Attribute, LitStr, Meta, parse::Parser as _, spanned::Spanned as _};
 
-use super::names;
 use crate::{errors::Errors, facade::Facade};
 
 /// What `#[service(…)]` says.
@@ -22,9 +21,7 @@ impl ServiceOptions {
                 if options.name.is_some() {
                     return Err(meta.error("`name` is given twice"));
                 }
-                let name: LitStr = meta.value()?.parse()?;
-                names::check_service(&name.value(), name.span(), errors);
-                options.name = Some(name);
+                options.name = Some(meta.value()?.parse()?);
                 Ok(())
             } else if meta.path.is_ident("crate") {
                 options.facade.parse(&meta)

@@ -6,6 +6,8 @@ use super::{args::peel, travel};
 use crate::errors::Errors;
 
 pub(super) struct Reply {
+    /// What stands in the trait.
+    pub(super) written: Option<Type>,
     pub(super) value: Type,
     /// The `E` of a `Result<T, E>`. A method without can fail only on its way.
     pub(super) error: Option<Type>,
@@ -15,16 +17,19 @@ impl Reply {
     pub(super) fn parse(output: &ReturnType, errors: &mut Errors) -> Self {
         let ReturnType::Type(_, ty) = output else {
             return Reply {
+                written: None,
                 value: parse_quote!(()),
                 error: None,
             };
         };
+        let written = Some((**ty).clone());
         let ty = peel(ty);
         match result_types(ty) {
             Some(Ok((value, error))) => {
                 travel::check_reply(value, errors);
                 travel::check_reply(error, errors);
                 Reply {
+                    written,
                     value: value.clone(),
                     error: Some(error.clone()),
                 }
@@ -35,6 +40,7 @@ impl Reply {
                     "the caller has to know both types: write `Result<T, E>`",
                 );
                 Reply {
+                    written,
                     value: ty.clone(),
                     error: None,
                 }
@@ -42,6 +48,7 @@ impl Reply {
             None => {
                 travel::check_reply(ty, errors);
                 Reply {
+                    written,
                     value: ty.clone(),
                     error: None,
                 }

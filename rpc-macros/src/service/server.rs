@@ -2,10 +2,11 @@
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{Type, ext::IdentExt as _, spanned::Spanned as _};
+use syn::ext::IdentExt as _;
 
 use super::{
     args::Argument,
+    blame,
     contract::{Contract, Table},
     definition::Definition,
     method::Method,
@@ -127,7 +128,7 @@ fn info(method: &Method, contract: &Contract) -> TokenStream {
     let Contract {
         private, methods, ..
     } = contract;
-    let name = &method.wire_name;
+    let name = &method.wire_name.text;
     let kind = if method.is_notification {
         quote!(Notification)
     } else {
@@ -136,7 +137,7 @@ fn info(method: &Method, contract: &Contract) -> TokenStream {
     // Any of those that share a name and are kept apart by `cfg`s may ask for it.
     let spawn = methods
         .iter()
-        .any(|other| other.wire_name == *name && other.spawn)
+        .any(|other| other.wire_name.text == *name && other.spawn)
         .then(|| quote!(.spawn()));
     quote!(#private::MethodInfo::new(#name, #private::MethodKind::#kind) #spawn)
 }
@@ -196,11 +197,15 @@ fn decoded_types(method: &Method, private: &TokenStream) -> TokenStream {
     tuple
 }
 
-/// Encodes `result`, pointing at its type if that cannot be done.
+/// Encodes `result`.
 fn respond(method: &Method) -> TokenStream {
-    let at = |ty: &Type| ty.span().resolved_at(Span::mixed_site());
-    match &method.reply.error {
-        Some(error) => quote_spanned!(at(error)=> call.respond_result(&result)),
-        None => quote_spanned!(at(&method.reply.value)=> call.respond(&result)),
-    }
+    let site = Span::mixed_site();
+    let respond = match method.reply.error {
+        Some(_) => quote!(call.respond_result),
+        None => quote!(call.respond),
+    };
+    let ends = blame::ends(&method.reply.written, site);
+    let respond = blame::spread(respond, ends);
+    let result = blame::spread(quote!(&result), ends);
+    quote_spanned!(site=> #respond(#result))
 }

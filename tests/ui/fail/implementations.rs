@@ -1,15 +1,10 @@
 use std::{cell::Cell, rc::Rc};
 
-use wirecall::{Peer, Status};
+use wirecall::Status;
 
 #[wirecall::service]
 trait Chat {
     async fn post(&self, text: &str) -> Result<u64, Status>;
-}
-
-#[wirecall::service]
-trait Store<T> {
-    async fn get(&self, key: &str) -> Option<T>;
 }
 
 struct KeepsAnRc;
@@ -32,11 +27,6 @@ impl Chat for NotSync {
 
 struct NotAChat;
 
-struct NotSerde;
-
-fn calls(peer: &Peer) {
+fn main() {
     ChatServer::new(NotAChat);
-    StoreClient::<NotSerde>::new(peer);
 }
-
-fn main() {}

@@ -12,7 +12,7 @@ trait Receivers {
     }
     async fn mutable(&mut self);
     async fn shared(self: Arc<Self>);
-    async fn named<'a>(&'a self);
+    async fn lifetime<'a>(&'a self);
     async fn sound(&self);
 }
 

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt, rc::Rc};
+use std::{borrow::Cow, fmt, marker::PhantomData, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 use wirecall::RpcError;
@@ -27,6 +27,6 @@ struct NotDisplay;
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize, RpcError)]
 #[error("{0:?}")]
-struct NotSend(#[serde(skip)] Rc<u8>);
+struct NotSend(PhantomData<Rc<u8>>);
 
 fn main() {}

@@ -8,6 +8,10 @@ trait Lifetime<'a> {
     async fn ping(&self);
 }
 
+macro_rules! methods {
+    () => {};
+}
+
 #[wirecall::service]
 trait Items {
     type Line;

@@ -1,0 +1,56 @@
+//! The options of the attribute.
+
+#![deny(warnings)]
+
+extern crate wirecall as rpc;
+
+mod deep {
+    pub use wirecall;
+}
+
+#[rpc::service(name = "Talk")]
+trait Chat {
+    #[rpc(name = "say")]
+    async fn post(&self, text: &str);
+}
+
+#[rpc::service(crate = crate::deep::wirecall)]
+trait Path {
+    async fn ping(&self);
+}
+
+#[rpc::service(crate = "deep::wirecall", name = "other-name/2")]
+trait Text {
+    async fn ping(&self);
+    #[notify]
+    async fn told(&self, text: Option<&str>, bytes: Option<&[u8]>);
+}
+
+#[rpc::service(crate = rpc,)]
+trait Renamed {
+    async fn ping(&self) -> Result<(), Failure>;
+}
+
+#[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize, rpc::RpcError)]
+#[error("failed")]
+#[rpc(crate = rpc)]
+struct Failure;
+
+struct Implementation;
+
+impl Chat for Implementation {
+    async fn post(&self, _text: &str) {}
+}
+
+fn main() {
+    use rpc::Service;
+
+    let server = ChatServer::new(Implementation);
+    assert_eq!(server.name(), "Talk");
+    assert_eq!(server.methods()[0].name(), "say");
+    assert_eq!(server.clone().named("Chat").name(), "Chat");
+    assert_eq!(server.named(String::from("Third")).name(), "Third");
+    assert_eq!(ChatClient::NAME, "Talk");
+    assert_eq!(TextClient::NAME, "other-name/2");
+    let _ = Failure;
+}
