@@ -265,10 +265,10 @@ impl RawCall {
             body,
         };
         self.phase = Phase::Ended;
-        let admission = self.peer.shared().update(|state, _| {
+        let admission = self.peer.shared().update(|state, wakers| {
             state
                 .connection
-                .start_call(outgoing, deadline, waker, ticket)
+                .start_call(outgoing, deadline, waker, ticket, wakers)
         })?;
         self.phase = match admission {
             Admission::Sent(slot) => Phase::Sent(slot),

@@ -71,7 +71,11 @@ impl<A: Serialize> Future for Notification<A> {
             body: &body,
         };
         let sent =
-            shared.update(|state, _| state.connection.notify(outgoing, cx.waker(), this.ticket));
+            shared.update(|state, wakers| {
+            state
+                .connection
+                .notify(outgoing, cx.waker(), this.ticket, wakers)
+        });
         scratch::put(body);
         this.ticket = None;
         match sent {

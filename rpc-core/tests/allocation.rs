@@ -106,15 +106,18 @@ fn read_body(bytes: &[u8]) {
     decode::<Value>(bytes);
 }
 
-/// Repeated to a whole message of the largest size.
-fn megabyte(begin: &[u8], repeated: &[u8], end: &[u8]) -> Vec<u8> {
-    let times = ((1 << 20) - begin.len() - end.len()) / repeated.len();
-    [begin, &repeated.repeat(times), end].concat()
+/// How long the longer hostile messages are.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// Repeated to a whole message.
+fn repeated(begin: &[u8], middle: &[u8], end: &[u8]) -> Vec<u8> {
+    let times = (MESSAGE_BYTES - begin.len() - end.len()) / middle.len();
+    [begin, &middle.repeat(times), end].concat()
 }
 
-/// Options of 2^19 entries, more or less, complete.
+/// A REQUEST with as many options as there is room for.
 fn many_options(entry: &[u8]) -> Vec<u8> {
-    let entries = ((1 << 20) - 20) / entry.len();
+    let entries = (MESSAGE_BYTES - 20) / entry.len();
     let count = u32::try_from(entries).expect("fits").to_be_bytes();
     let begin = [&[0x95, 6, 3, 0, 0xdf][..], &count].concat();
     [&begin[..], &entry.repeat(entries), &[0xc4, 0]].concat()
@@ -158,21 +161,24 @@ fn hostile_input_costs_no_more_memory_than_its_bytes_warrant() {
     assert_within(start, SLACK_BYTES, "a claimed length");
 
     let hostile: [(Codec, Vec<u8>); 10] = [
-        (Codec::MessagePack, megabyte(&[], &[0x91], &[])),
-        (Codec::MessagePack, megabyte(&[0x92, 96], &[0x91], &[0])),
-        (Codec::MessagePack, megabyte(&[], &[0x92, 12, 3], &[])),
-        (Codec::MessagePack, megabyte(&[], &[0x94, 6, 3, 0, 0xc4, 0], &[])),
+        (Codec::MessagePack, repeated(&[], &[0x91], &[])),
+        (Codec::MessagePack, repeated(&[0x92, 96], &[0x91], &[0])),
+        (Codec::MessagePack, repeated(&[], &[0x92, 12, 3], &[])),
+        (
+            Codec::MessagePack,
+            repeated(&[], &[0x94, 6, 3, 0, 0xc4, 0], &[]),
+        ),
         (Codec::MessagePack, many_options(&[3, 3])),
         (Codec::MessagePack, many_options(&[0xa1, b'k', 0xa0])),
-        (Codec::Json, megabyte(b"", b"[", b"")),
-        (Codec::Json, megabyte(b"[[12,3]", b",[12,3]", b"]")),
+        (Codec::Json, repeated(b"", b"[", b"")),
+        (Codec::Json, repeated(b"[[12,3]", b",[12,3]", b"]")),
         (
             Codec::Json,
-            megabyte(b"[6,3,0,{\"3\":3", b",\"3\":3", b"},null]"),
+            repeated(b"[6,3,0,{\"3\":3", b",\"3\":3", b"},null]"),
         ),
         (
             Codec::Json,
-            megabyte(b"[6,3,0,{\"k\":\"\"", b",\"\\u006b\":\"\"", b"},null]"),
+            repeated(b"[6,3,0,{\"k\":\"\"", b",\"\\u006b\":\"\"", b"},null]"),
         ),
     ];
     let start = Memory::read();

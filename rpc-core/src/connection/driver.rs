@@ -96,8 +96,8 @@ enum Stage {
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<(Target, InboundCall, bool)>,
-    /// A handler of this service runs in a task.
-    is_busy: bool,
+    /// The task in which a handler of this service runs.
+    busy: Option<AbortHandle>,
 }
 
 #[derive(Default)]
@@ -420,36 +420,36 @@ impl<T: Transport> Driver<T> {
 
     /// Handles a service's notifications, one at a time and in order.
     fn run_lane(&mut self, cx: &mut Context<'_>, service: usize) {
-        while !self.lanes[service].is_busy {
+        while self.lanes[service].busy.is_none() {
             let Some((target, call, volatile)) = self.lanes[service].waiting.pop_front() else {
                 return;
             };
             match self.dispatch(cx, target, call) {
                 Dispatched::Done(_) => self.notifications_handled += usize::from(!volatile),
                 Dispatched::Pending(handler) => {
-                    self.lanes[service].is_busy = true;
                     let guard = LaneGuard {
                         shared: self.shared.clone(),
                         service: target.service,
                         volatile,
                     };
-                    tokio::spawn(async move {
+                    let task = tokio::spawn(async move {
                         // A panic was reported by the panic hook; nobody waits for an answer.
                         let _ = AssertUnwindSafe(handler).catch_unwind().await;
                         drop(guard);
                     });
+                    self.lanes[service].busy = Some(task.abort_handle());
                 }
             }
         }
     }
 
     fn run_lanes(&mut self, cx: &mut Context<'_>) {
-        if self.lanes.iter().all(|lane| !lane.is_busy) {
+        if self.lanes.iter().all(|lane| lane.busy.is_none()) {
             return;
         }
         let free = std::mem::take(&mut self.shared.lock().lanes_free);
         for service in free {
-            self.lanes[service as usize].is_busy = false;
+            self.lanes[service as usize].busy = None;
             self.run_lane(cx, service as usize);
         }
         self.hand_over();
@@ -528,7 +528,7 @@ impl<T: Transport> Driver<T> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.deferred.is_empty() && self.lanes.iter().all(|lane| !lane.is_busy)
+        self.deferred.is_empty() && self.lanes.iter().all(|lane| lane.busy.is_none())
     }
 
     /// A write is blocked: note since when nothing was written.
@@ -625,9 +625,10 @@ impl<T: Transport> Driver<T> {
         let tasks = std::mem::take(&mut state.tasks);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        tasks.into_iter().flatten().for_each(|task| task.abort());
+        let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
+        let running = tasks.into_iter().flatten().chain(notified);
+        running.for_each(|task| task.abort());
         self.deferred.clear();
-        self.lanes.clear();
         self.dispatchers.clear();
         self.shared.changed.notify_waiters();
         if let Some(code) = goodbye {

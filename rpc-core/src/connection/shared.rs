@@ -201,7 +201,7 @@ impl Drop for LaneGuard {
 impl State {
     /// Keeps the handle of a handler that was spawned, unless it has ended already.
     pub(super) fn remember_task(&mut self, id: CallId, task: AbortHandle) {
-        if task.is_finished() {
+        if !self.connection.is_running(id) {
             return;
         }
         let slot = id.slot() as usize;

@@ -27,8 +27,15 @@ use crate::{
     status::{Code, Fate, Status},
 };
 
-/// Room that a body must leave for its frame in a message: fields, a method name, options.
-const FRAME_BYTES: usize = 16 << 10;
+/// Room that a body must leave for its frame in a message: fields, a method name, options, an
+/// error's text, all of them escaped in JSON.
+const FRAME_BYTES: usize = 32 << 10;
+
+/// The longest text of an error that is sent.
+const MAX_ERROR_TEXT_BYTES: usize = 1 << 10;
+
+/// No peer may ask for smaller messages.
+const MIN_MESSAGE_BYTES: usize = 64 << 10;
 
 /// Keys of options of ERROR.
 const FATE: u64 = 1;
@@ -117,6 +124,9 @@ pub enum ProtocolError {
     /// The alias was defined already, or is out of range.
     #[error("alias {0} cannot be defined")]
     Alias(u64),
+    /// The peer takes only messages that are too small to be of use.
+    #[error("messages of {0} bytes are too small, {MIN_MESSAGE_BYTES} is the least")]
+    MessageLimit(usize),
     /// An option with an even key outside a call.
     #[error("option {0} is not understood")]
     Option(u64),
@@ -275,10 +285,14 @@ impl Connection {
         deadline: Option<Instant>,
         waker: Option<&Waker>,
         ticket: Option<Ticket>,
+        wakers: &mut Vec<Waker>,
     ) -> Result<Admission<usize>, Status> {
         let admitted = ticket.is_some_and(|ticket| self.calls_waiting.leave(ticket));
-        self.check_open()?;
-        self.check_body(call.body.len())?;
+        if let Err(status) = self.check_outgoing(call.body.len()) {
+            // The place that was kept goes to the next.
+            self.admit_calls(wakers);
+            return Err(status);
+        }
         if !admitted && (self.calls_waiting.waiting() > 0 || self.call_places() == 0) {
             return Ok(waker.map_or(Admission::Full, |waker| {
                 Admission::Wait(self.calls_waiting.join(waker.clone(), deadline))
@@ -300,7 +314,9 @@ impl Connection {
 
     /// Calls that may be started by those who have not waited.
     fn call_places(&self) -> usize {
-        if self.outbox.len() > self.limits.outbound_queue_bytes {
+        // The acceptor's WELCOME comes before anything else of it; the dialler has said HELLO.
+        let too_early = self.phase == Phase::Opening && self.side == Side::Acceptor;
+        if too_early || self.is_congested() {
             return 0;
         }
         self.peer
@@ -370,10 +386,13 @@ impl Connection {
         call: Outgoing<'_>,
         waker: &Waker,
         ticket: Option<Ticket>,
+        wakers: &mut Vec<Waker>,
     ) -> Result<Admission<()>, Status> {
         let admitted = ticket.is_some_and(|ticket| self.notify_waiting.leave(ticket));
-        self.check_open()?;
-        self.check_body(call.body.len())?;
+        if let Err(status) = self.check_outgoing(call.body.len()) {
+            self.admit_notifications(wakers);
+            return Err(status);
+        }
         if !admitted && !self.may_notify() {
             let ticket = self.notify_waiting.join(waker.clone(), None);
             return Ok(Admission::Wait(ticket));
@@ -396,8 +415,7 @@ impl Connection {
         frame: &[u8],
         body_bytes: usize,
     ) -> Result<bool, Status> {
-        self.check_open()?;
-        self.check_body(body_bytes)?;
+        self.check_outgoing(body_bytes)?;
         if !self.may_notify() {
             return Ok(false);
         }
@@ -413,7 +431,7 @@ impl Connection {
 
     /// None before the peer has announced its credit.
     fn notify_places(&self) -> usize {
-        if self.outbox.len() > self.limits.outbound_queue_bytes {
+        if self.is_congested() {
             return 0;
         }
         self.notify_credit
@@ -438,19 +456,16 @@ impl Connection {
         }
     }
 
-    fn check_open(&self) -> Result<(), Status> {
-        match &self.closed {
-            None => Ok(()),
-            Some(reason) => Err(closed_status(reason, Fate::NotSent)),
+    /// Whether a call or notification with a body of this size can be sent at all.
+    fn check_outgoing(&self, body_bytes: usize) -> Result<(), Status> {
+        if let Some(reason) = &self.closed {
+            return Err(closed_status(reason, Fate::NotSent));
         }
-    }
-
-    fn check_body(&self, bytes: usize) -> Result<(), Status> {
         let limit = self.max_outgoing_body_bytes();
-        if bytes <= limit {
-            return Ok(());
+        if body_bytes > limit {
+            return Err(body_too_large(body_bytes, limit).with_fate(Fate::NotSent));
         }
-        Err(body_too_large(bytes, limit).with_fate(Fate::NotSent))
+        Ok(())
     }
 
     /// The largest body that the peer takes.
@@ -488,6 +503,11 @@ impl Connection {
         if self.inbound.remove(id).is_some() && self.closed.is_none() {
             self.outbox.push_encoded(frame, true);
         }
+    }
+
+    /// Whether the peer's call has not been answered yet.
+    pub(crate) fn is_running(&self, id: CallId) -> bool {
+        self.inbound.contains(id)
     }
 
     /// The handler was dropped before it had ended.
@@ -646,8 +666,11 @@ impl Connection {
             }
         }
         self.peer = handshake::read(frame.options).map_err(ProtocolError::Option)?;
-        self.phase = Phase::Open;
+        if self.peer.max_message_bytes < MIN_MESSAGE_BYTES {
+            return Err(ProtocolError::MessageLimit(self.peer.max_message_bytes));
+        }
         self.outbox.limit_messages(self.peer.max_message_bytes);
+        self.phase = Phase::Open;
         self.notify_credit = self.peer.notification_credit;
         if self.side == Side::Acceptor {
             let options = handshake::announce(self.codec, &self.limits);
@@ -799,7 +822,7 @@ impl Connection {
 
     /// One PONG for all the PINGs of a message: an answer to the last proves as much.
     fn write_pong(&mut self) {
-        if self.outbox.len() > self.limits.outbound_queue_bytes {
+        if self.is_congested() {
             return;
         }
         if let Some(token) = self.pong.take() {
@@ -926,11 +949,13 @@ pub(crate) fn error_frame<'a>(
     options: &'a EncodedOptions,
     details: &'a [u8],
 ) -> Frame<'a> {
+    let text = status.message();
+    let end = (0..=text.len().min(MAX_ERROR_TEXT_BYTES)).rfind(|end| text.is_char_boundary(*end));
     Frame {
         head: Head::Error {
             id,
             code: status.code().value(),
-            message: Cow::Borrowed(status.message()),
+            message: Cow::Borrowed(&text[..end.unwrap_or_default()]),
         },
         options: options.as_options(),
         payload: details,

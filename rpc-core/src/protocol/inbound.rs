@@ -82,6 +82,11 @@ impl Inbound {
         self.running
     }
 
+    pub(super) fn contains(&self, id: CallId) -> bool {
+        let running = index(id).and_then(|index| self.slots.get(index));
+        running.is_some_and(Option::is_some)
+    }
+
     /// The call has ended, and why it was stopped if it was. `None` when it was not live.
     pub(super) fn remove(&mut self, id: CallId) -> Option<Option<Stop>> {
         let ended = self.slots.get_mut(index(id)?)?.take()?;
