@@ -3,6 +3,8 @@
 //! `TRYBUILD=overwrite cargo test --test ui` writes the messages anew. Those of rustc itself are
 //! of the stable release that CI uses; another one may word them differently.
 
+#![cfg(feature = "macros")]
+
 #[test]
 fn each_misuse_is_reported_where_it_is() {
     trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");

@@ -70,8 +70,7 @@ impl<A: Serialize> Future for Notification<A> {
             options: Options::EMPTY,
             body: &body,
         };
-        let sent =
-            shared.update(|state, wakers| {
+        let sent = shared.update(|state, wakers| {
             state
                 .connection
                 .notify(outgoing, cx.waker(), this.ticket, wakers)

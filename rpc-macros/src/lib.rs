@@ -67,7 +67,8 @@ use proc_macro::TokenStream;
 /// # Generic traits
 /// `trait Store<T>` gives `StoreServer<S, T>`, `StoreClient<T>` and `StoreNotifier<T>`. Type
 /// parameters have to be `Serialize + DeserializeOwned + Send + Sync + 'static`, beside what the
-/// trait asks of them. Lifetime parameters, associated types and associated constants are errors.
+/// trait asks of them. (A method with a default body may need `T: Send` in the trait itself.)
+/// Lifetime parameters, associated types and associated constants are errors.
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     service::expand(options.into(), item.into()).into()

@@ -120,7 +120,7 @@ fn sender(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
         #docs
         ///
         /// # Errors
-        /// If the arguments cannot be encoded.
+        /// If the arguments cannot be encoded, or are more than a peer takes.
         #(#cfgs)*
         #(#deprecated)*
         #visibility async fn #ident(

@@ -1,0 +1,131 @@
+//! The examples, started as the README says.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+/// An example as `cargo test` has built it, beside the tests.
+fn example(name: &str) -> Command {
+    let mut folder: PathBuf = std::env::current_exe().unwrap();
+    folder.pop();
+    folder.pop();
+    let program = folder
+        .join("examples")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.exists(),
+        "run `cargo build --examples` before this test alone"
+    );
+    Command::new(program)
+}
+
+/// A program that runs until the test is over.
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn type_in(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn quickstart_shows_what_it_promises_and_exits_with_0() {
+    let Output { status, stdout, .. } = example("quickstart").output().unwrap();
+    assert!(status.success());
+    let text = String::from_utf8(stdout).unwrap();
+    let at = |part: &str| {
+        text.find(part)
+            .unwrap_or_else(|| panic!("no {part:?} in {text}"))
+    };
+    assert!(at("served: a salad") < at("served: a stew"), "{text}");
+    at("the kitchen's bell");
+    at("the kitchen asks");
+    at("no unicorn");
+}
+
+#[test]
+fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
+    let mut server = Running::start(example("chat_server").arg("127.0.0.1:0"));
+    let url = server.line().replace("listening on ", "");
+    let mut ada = Running::start(example("chat_client").args(["ada", "lobby", &url]));
+    assert_eq!(ada.line(), "* in lobby: ada");
+    let mut eve = Running::start(example("chat_client").args(["eve", "attic", &url]));
+    assert_eq!(eve.line(), "* in attic: eve");
+    let mut bob = Running::start(example("chat_client").args(["bob", "lobby", &url]));
+    assert_eq!(bob.line(), "* in lobby: ada, bob");
+    assert_eq!(ada.line(), "* bob joins");
+    bob.type_in("hello");
+    assert_eq!(ada.line(), "bob: hello");
+    drop(bob);
+    assert_eq!(ada.line(), "* bob leaves");
+    let mut carol = Running::start(example("chat_client").args(["carol", "attic", &url]));
+    assert_eq!(carol.line(), "* in attic: eve, carol");
+    // The first that eve hears of anybody.
+    assert_eq!(eve.line(), "* carol joins");
+}
+
+#[test]
+fn a_name_that_is_taken_ends_the_chat_client_with_an_error() {
+    let mut server = Running::start(example("chat_server").arg("127.0.0.1:0"));
+    let url = server.line().replace("listening on ", "");
+    let mut ada = Running::start(example("chat_client").args(["ada", "lobby", &url]));
+    ada.line();
+    let output = example("chat_client")
+        .args(["ada", "lobby", &url])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("NameTaken"), "{text}");
+}
+
+#[tokio::test]
+async fn raw_echo_echoes_text_and_binary_without_a_subprotocol() {
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+
+    let mut server =
+        Running::start(example("interop_server").args(["--listen", "127.0.0.1:0", "--raw-echo"]));
+    let url = server.line().replace("listening on ", "");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let large = vec![7; 1 << 20];
+    for message in [
+        Message::text("{\"\u{e9}\"}"),
+        Message::binary(b"\x00\xff".as_slice()),
+        Message::text(""),
+        Message::binary(large),
+    ] {
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    }
+    socket.close(None).await.unwrap();
+    while let Some(Ok(_)) = socket.next().await {}
+}
