@@ -96,15 +96,6 @@ impl<E: RpcError> From<CallError<E>> for Status {
 /// the code and the message (from `Display`) go into the ERROR frame where every peer can read
 /// them, the value itself goes along as details, and the caller gets the same value back in
 /// [`CallError::Method`].
-///
-/// ```ignore
-/// #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize, wirecall::RpcError)]
-/// enum ChatError {
-///     #[error("no room {0:?}")]
-///     #[rpc(code = NOT_FOUND)]
-///     NoRoom(String),
-/// }
-/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of an RPC method",
     label = "not an RPC error",

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     body::{self, Codec},
     error::CallError,
-    method::Methods,
+    method::{Method, Methods},
     peer::Peer,
     protocol::{Admission, Frame, Head, Options, Outgoing, Ticket},
     scratch,
@@ -123,6 +123,8 @@ pub struct Delivery {
     /// Peers that were left out, since they are behind: they have no credit left, or too much
     /// waits to be written to them.
     pub behind: usize,
+    /// Peers that were left out, since the body is larger than they take.
+    pub too_large: usize,
     /// Peers whose connection has ended.
     pub closed: usize,
 }
@@ -138,11 +140,10 @@ impl Broadcast {
     /// waiting for any of them.
     ///
     /// # Errors
-    /// When the arguments cannot be encoded, or the body is larger than a peer takes; then nobody
-    /// behind that peer was told.
+    /// When the arguments cannot be encoded; nobody was told then.
     #[expect(
         clippy::unused_async,
-        reason = "peers on other servers will be told by waiting for a message broker"
+        reason = "peers on other servers will be told by way of a message broker"
     )]
     pub async fn send<A: Serialize>(
         &self,
@@ -151,25 +152,17 @@ impl Broadcast {
         arguments: &A,
     ) -> Result<Delivery, Status> {
         let method = methods.get(index);
-        let mut encoded: [Option<(Vec<u8>, usize)>; Codec::ALL.len()] = Default::default();
+        let mut encoded = [None, None];
+        for peer in &self.peers {
+            let frame = &mut encoded[peer.codec() as usize];
+            if frame.is_none() {
+                *frame = Some(encode_frame(peer.codec(), method, arguments)?);
+            }
+        }
         let mut delivery = Delivery::default();
         for peer in &self.peers {
-            let codec = peer.codec();
-            let (frame, body_bytes) = match &mut encoded[codec as usize] {
-                Some(frame) => frame,
-                empty => {
-                    let mut body = scratch::take();
-                    body::encode(codec, arguments, &mut body)
-                        .map_err(|error| not_encoded(&error))?;
-                    let mut frame = Vec::new();
-                    let head = Head::Notify {
-                        method: method.reference(codec),
-                    };
-                    Frame::with_payload(head, &body).encode(codec, &mut frame);
-                    let body_bytes = body.len();
-                    scratch::put(body);
-                    empty.insert((frame, body_bytes))
-                }
+            let Some((frame, body_bytes)) = &encoded[peer.codec() as usize] else {
+                continue;
             };
             let sent = peer
                 .shared()
@@ -178,11 +171,29 @@ impl Broadcast {
                 Ok(true) => delivery.sent += 1,
                 Ok(false) => delivery.behind += 1,
                 Err(status) if status.code() == Code::UNAVAILABLE => delivery.closed += 1,
-                Err(status) => return Err(status),
+                Err(_) => delivery.too_large += 1,
             }
         }
         Ok(delivery)
     }
+}
+
+/// A NOTIFY as all connections of a codec have it, and how large its body is.
+fn encode_frame<A: Serialize>(
+    codec: Codec,
+    method: &Method,
+    arguments: &A,
+) -> Result<(Vec<u8>, usize), Status> {
+    let mut body = scratch::take();
+    body::encode(codec, arguments, &mut body).map_err(|error| not_encoded(&error))?;
+    let head = Head::Notify {
+        method: method.reference(codec),
+    };
+    let mut frame = Vec::with_capacity(body.len() + 16);
+    Frame::with_payload(head, &body).encode(codec, &mut frame);
+    let body_bytes = body.len();
+    scratch::put(body);
+    Ok((frame, body_bytes))
 }
 
 fn not_encoded(error: &body::BodyError) -> Status {

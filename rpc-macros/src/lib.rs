@@ -26,15 +26,27 @@ use proc_macro::TokenStream;
 /// - `ChatNotifier`, if the trait has `#[notify]` methods, which sends them to many peers:
 ///   `ChatNotifier::to(peers)`.
 ///
-/// ```ignore
+/// ```
+/// use wirecall::{Context, Status};
+///
 /// #[wirecall::service]
 /// pub trait Chat {
 ///     /// Posts a line and returns its number.
-///     async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, ChatError>;
+///     async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, Status>;
 ///     /// Somebody has left.
 ///     #[notify]
 ///     async fn left(&self, room: &str, who: &str);
 /// }
+///
+/// struct Silent;
+///
+/// impl Chat for Silent {
+///     async fn post(&self, _cx: &Context, _room: &str, _text: &str) -> Result<u64, Status> {
+///         Ok(1)
+///     }
+///     async fn left(&self, _room: &str, _who: &str) {}
+/// }
+/// let service = ChatServer::new(Silent);
 /// ```
 ///
 /// An implementation needs no attribute: `impl Chat for MyChat { async fn post(…) … }`. Its
@@ -80,7 +92,7 @@ pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
 /// `Display`. Its text becomes the message, `#[rpc(code = …)]` says what the code is, and the
 /// value itself reaches the caller.
 ///
-/// ```ignore
+/// ```
 /// #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize, wirecall::RpcError)]
 /// enum ChatError {
 ///     #[error("no room {0:?}")]

@@ -47,7 +47,7 @@ pub(crate) async fn serve(
                 }
                 answer
             }
-            Err(answer) => answer,
+            Err(answer) => *answer,
         };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
@@ -78,7 +78,7 @@ fn answer(
     request: &Request<Incoming>,
     local_addr: SocketAddr,
     shared: &Shared,
-) -> Result<(Codec, Answer), Answer> {
+) -> Result<(Codec, Answer), Box<Answer>> {
     let path = request.uri().path();
     if path == "/healthz" && path != shared.offer.path {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);

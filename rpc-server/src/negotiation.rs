@@ -24,7 +24,7 @@ impl Offer {
         &self,
         request: &Request<B>,
         listener_is_loopback: bool,
-    ) -> Result<Codec, Answer> {
+    ) -> Result<Codec, Box<Answer>> {
         let headers = request.headers();
         if request.uri().path() != self.path {
             return Err(refusal(
@@ -122,7 +122,7 @@ pub(crate) fn switching_protocols<B>(request: &Request<B>, codec: Codec) -> Answ
 }
 
 /// An answer of one line of text.
-pub(crate) fn refusal(status: StatusCode, mut line: String) -> Answer {
+pub(crate) fn refusal(status: StatusCode, mut line: String) -> Box<Answer> {
     line.push('\n');
     let mut answer = Response::new(Full::from(line));
     *answer.status_mut() = status;
@@ -130,11 +130,11 @@ pub(crate) fn refusal(status: StatusCode, mut line: String) -> Answer {
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
-    answer
+    Box::new(answer)
 }
 
 /// 426 (RFC 9110 §15.5.22), with the version that RFC 6455 §4.2.2 wants to be named.
-fn upgrade_required(line: String) -> Answer {
+fn upgrade_required(line: String) -> Box<Answer> {
     let mut answer = refusal(StatusCode::UPGRADE_REQUIRED, line);
     let headers = answer.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

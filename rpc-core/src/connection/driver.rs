@@ -4,9 +4,10 @@
 //! together. Before writing it steps back once (a wake-up of itself) when more calls are in
 //! flight, so that callers that were just woken can add their next request to the same write.
 
+mod handlers;
+
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
@@ -14,33 +15,30 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use tokio::{
     task::AbortHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::shared::{HandlerGuard, LaneGuard, Shared, State};
+use super::shared::{Shared, State};
 use crate::{
     body::Codec,
     close::{CloseCode, CloseReason, ClosedBy},
     context,
-    inbound_call::{InboundCall, Reply},
+    inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
     protocol::{Batch, CallId, Event, Events, Position, Target},
-    service::{Dispatched, Dispatcher, MethodKind, Router},
+    service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
+use handlers::SLOW_POLL;
 
 /// Frames that are read before their answers are collected: a long message is no long silence.
 const FRAMES_A_STEP: usize = 64;
 
 /// Steps in a turn, before the task lets others run.
 const STEPS_A_TURN: usize = 64;
-
-/// A handler whose first poll takes longer has held up its connection.
-const SLOW_POLL: Duration = Duration::from_micros(100);
 
 /// How long the closing handshake may take (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -323,138 +321,6 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    // ---- handlers
-
-    fn start(&mut self, cx: &mut Context<'_>, id: CallId, target: Target, call: InboundCall) {
-        let dispatched = match self.router.kind(target) {
-            MethodKind::Unary => self.dispatch(cx, target, call),
-            MethodKind::Notification => Dispatched::Done(Reply::error(wrong_kind())),
-        };
-        match dispatched {
-            Dispatched::Done(reply) => {
-                let out = &mut self.answers.bytes;
-                reply.encode(id, self.shared.codec, self.max_body_bytes, out);
-                self.answers.ends.push((id, out.len()));
-            }
-            Dispatched::Pending(handler) => {
-                let guard = HandlerGuard::new(self.shared.clone(), id);
-                let task = tokio::spawn(async move {
-                    let reply = AssertUnwindSafe(handler).catch_unwind().await;
-                    guard.answer(reply.ok().flatten().unwrap_or_else(Reply::panicked));
-                });
-                self.spawned.push((id, task.abort_handle()));
-            }
-        }
-    }
-
-    fn dispatch(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall) -> Dispatched {
-        if self.dispatchers.is_empty() {
-            self.dispatchers.resize_with(self.router.len(), || None);
-        }
-        let dispatcher = self.dispatchers[target.service as usize]
-            .get_or_insert_with(|| self.router.dispatcher(target));
-        if self.router.spawns(target) {
-            return dispatcher.dispatch(None, call);
-        }
-        if !self.suspicious {
-            return dispatcher.dispatch(Some(cx), call);
-        }
-        let before = Instant::now();
-        let dispatched = dispatcher.dispatch(Some(cx), call);
-        if before.elapsed() > SLOW_POLL {
-            self.router.was_slow(target);
-        }
-        dispatched
-    }
-
-    /// Cancels a handler, or a call that has not been started.
-    fn stop(&mut self, id: CallId) {
-        self.hand_over();
-        let deferred = self.deferred.iter().position(|(other, ..)| *other == id);
-        let removed = deferred.and_then(|index| self.deferred.remove(index));
-        let mut state = self.shared.lock();
-        if removed.is_some() {
-            state.connection.handler_dropped(id);
-        }
-        let task = state
-            .tasks
-            .get_mut(id.slot() as usize)
-            .and_then(Option::take);
-        drop(state);
-        if let Some(task) = task {
-            task.abort();
-        }
-    }
-
-    /// Starts what was put off while too much waited to be written.
-    fn run_deferred(&mut self, cx: &mut Context<'_>) {
-        while !self.deferred.is_empty() && !self.shared.lock().connection.is_congested() {
-            for _ in 0..FRAMES_A_STEP {
-                let Some((id, target, call)) = self.deferred.pop_front() else {
-                    break;
-                };
-                self.start(cx, id, target, call);
-            }
-            self.hand_over();
-        }
-    }
-
-    // ---- notifications
-
-    fn notify(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall, volatile: bool) {
-        if self.router.kind(target) != MethodKind::Notification {
-            self.notifications_handled += usize::from(!volatile);
-            return;
-        }
-        if self.lanes.is_empty() {
-            self.lanes.resize_with(self.router.len(), Lane::default);
-        }
-        let lane = &mut self.lanes[target.service as usize];
-        // What was counted is within its credit; what may be dropped has the same bound.
-        if volatile && lane.waiting.len() >= self.shared.limits.notification_credit {
-            return;
-        }
-        lane.waiting.push_back((target, call, volatile));
-        self.run_lane(cx, target.service as usize);
-    }
-
-    /// Handles a service's notifications, one at a time and in order.
-    fn run_lane(&mut self, cx: &mut Context<'_>, service: usize) {
-        while self.lanes[service].busy.is_none() {
-            let Some((target, call, volatile)) = self.lanes[service].waiting.pop_front() else {
-                return;
-            };
-            match self.dispatch(cx, target, call) {
-                Dispatched::Done(_) => self.notifications_handled += usize::from(!volatile),
-                Dispatched::Pending(handler) => {
-                    let guard = LaneGuard {
-                        shared: self.shared.clone(),
-                        service: target.service,
-                        volatile,
-                    };
-                    let task = tokio::spawn(async move {
-                        // A panic was reported by the panic hook; nobody waits for an answer.
-                        let _ = AssertUnwindSafe(handler).catch_unwind().await;
-                        drop(guard);
-                    });
-                    self.lanes[service].busy = Some(task.abort_handle());
-                }
-            }
-        }
-    }
-
-    fn run_lanes(&mut self, cx: &mut Context<'_>) {
-        if self.lanes.iter().all(|lane| lane.busy.is_none()) {
-            return;
-        }
-        let free = std::mem::take(&mut self.shared.lock().lanes_free);
-        for service in free {
-            self.lanes[service as usize].busy = None;
-            self.run_lane(cx, service as usize);
-        }
-        self.hand_over();
-    }
-
     // ---- writing
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
@@ -700,12 +566,4 @@ fn transport_failed(error: &TransportError) -> CloseReason {
             by: ClosedBy::Transport,
         },
     }
-}
-
-fn wrong_kind() -> crate::status::Status {
-    crate::status::Status::new(
-        crate::status::Code::UNIMPLEMENTED,
-        "the method is a notification and has no answer",
-    )
-    .with_fate(crate::status::Fate::NotExecuted)
 }

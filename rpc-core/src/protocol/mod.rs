@@ -3,15 +3,19 @@
 //! - [`frame`](Frame): the kinds of frames; `messagepack` and `json` read and write them
 //! - [`options`](Options): the map that a frame may carry
 //! - [`outbox`](Outbox): frames packed into messages
+//! - [`event`](Event): what the outside has to do
 //! - [`connection`](Connection): one end of a connection, made of
 //!   - `handshake`: HELLO and WELCOME
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
 //!   - `waiters`: callers that wait for room
 //!   - `slots`: the numbers in ids
+//!   - `failure`: errors as they travel
 
 mod calls;
 mod connection;
+mod event;
+mod failure;
 mod frame;
 mod handshake;
 mod inbound;
@@ -23,8 +27,10 @@ mod slots;
 mod waiters;
 
 pub(crate) use calls::Answer;
-pub(crate) use connection::{Admission, Outgoing, body_too_large, error_frame, error_options};
-pub use connection::{Connection, Event, Events, ProtocolError, Resolve, Target};
+pub use connection::Connection;
+pub(crate) use connection::{Admission, Outgoing};
+pub use event::{Event, Events, ProtocolError, Resolve, Target};
+pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
     CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,
     Position, Side, next_frame,

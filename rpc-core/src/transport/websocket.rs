@@ -92,9 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket
         let data = Bytes::copy_from_slice(message);
         let message = match kind {
             MessageKind::Binary => Wire::Binary(data),
-            MessageKind::Text => {
-                Wire::Text(Utf8Bytes::try_from(data).map_err(|error| io::Error::other(error))?)
-            }
+            MessageKind::Text => Wire::Text(Utf8Bytes::try_from(data).map_err(io::Error::other)?),
         };
         Pin::new(&mut self.inner)
             .start_send(message)

@@ -1,0 +1,169 @@
+//! Starting handlers: in place first, in a task when they wait.
+
+use std::{panic::AssertUnwindSafe, task::Context, time::Duration};
+
+use futures::FutureExt as _;
+use tokio::time::Instant;
+
+use super::{Driver, FRAMES_A_STEP, Lane};
+use crate::{
+    connection::shared::{HandlerGuard, LaneGuard},
+    inbound_call::{InboundCall, Reply},
+    protocol::{CallId, Target},
+    service::{Dispatched, MethodKind},
+    status::{Code, Fate, Status},
+    transport::Transport,
+};
+
+/// A handler whose first poll takes longer has held up its connection.
+pub(super) const SLOW_POLL: Duration = Duration::from_micros(100);
+
+impl<T: Transport> Driver<T> {
+    pub(super) fn start(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: CallId,
+        target: Target,
+        call: InboundCall,
+    ) {
+        let dispatched = match self.router.kind(target) {
+            MethodKind::Unary => self.dispatch(cx, target, call),
+            MethodKind::Notification => Dispatched::Done(Reply::error(wrong_kind())),
+        };
+        match dispatched {
+            Dispatched::Done(reply) => {
+                let out = &mut self.answers.bytes;
+                reply.encode(id, self.shared.codec, self.max_body_bytes, out);
+                self.answers.ends.push((id, out.len()));
+            }
+            Dispatched::Pending(handler) => {
+                let guard = HandlerGuard::new(self.shared.clone(), id);
+                let task = tokio::spawn(async move {
+                    let reply = AssertUnwindSafe(handler).catch_unwind().await;
+                    guard.answer(reply.ok().flatten().unwrap_or_else(Reply::panicked));
+                });
+                self.spawned.push((id, task.abort_handle()));
+            }
+        }
+    }
+
+    fn dispatch(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall) -> Dispatched {
+        if self.dispatchers.is_empty() {
+            self.dispatchers.resize_with(self.router.len(), || None);
+        }
+        let dispatcher = self.dispatchers[target.service as usize]
+            .get_or_insert_with(|| self.router.dispatcher(target));
+        if self.router.spawns(target) {
+            return dispatcher.dispatch(None, call);
+        }
+        if !self.suspicious {
+            return dispatcher.dispatch(Some(cx), call);
+        }
+        let before = Instant::now();
+        let dispatched = dispatcher.dispatch(Some(cx), call);
+        if before.elapsed() > SLOW_POLL {
+            self.router.was_slow(target);
+        }
+        dispatched
+    }
+
+    /// Cancels a handler, or a call that has not been started.
+    pub(super) fn stop(&mut self, id: CallId) {
+        self.hand_over();
+        let deferred = self.deferred.iter().position(|(other, ..)| *other == id);
+        let removed = deferred.and_then(|index| self.deferred.remove(index));
+        let mut state = self.shared.lock();
+        if removed.is_some() {
+            state.connection.handler_dropped(id);
+        }
+        let task = state
+            .tasks
+            .get_mut(id.slot() as usize)
+            .and_then(Option::take);
+        drop(state);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// Starts what was put off while too much waited to be written.
+    pub(super) fn run_deferred(&mut self, cx: &mut Context<'_>) {
+        while !self.deferred.is_empty() && !self.shared.lock().connection.is_congested() {
+            for _ in 0..FRAMES_A_STEP {
+                let Some((id, target, call)) = self.deferred.pop_front() else {
+                    break;
+                };
+                self.start(cx, id, target, call);
+            }
+            self.hand_over();
+        }
+    }
+
+    pub(super) fn notify(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: Target,
+        call: InboundCall,
+        volatile: bool,
+    ) {
+        if self.router.kind(target) != MethodKind::Notification {
+            self.notifications_handled += usize::from(!volatile);
+            return;
+        }
+        if self.lanes.is_empty() {
+            self.lanes.resize_with(self.router.len(), Lane::default);
+        }
+        let lane = &mut self.lanes[target.service as usize];
+        // What was counted is within its credit; what may be dropped has the same bound.
+        if volatile && lane.waiting.len() >= self.shared.limits.notification_credit {
+            return;
+        }
+        lane.waiting.push_back((target, call, volatile));
+        self.run_lane(cx, target.service as usize);
+    }
+
+    /// Handles a service's notifications, one at a time and in order.
+    fn run_lane(&mut self, cx: &mut Context<'_>, service: usize) {
+        while self.lanes[service].busy.is_none() {
+            let Some((target, call, volatile)) = self.lanes[service].waiting.pop_front() else {
+                return;
+            };
+            match self.dispatch(cx, target, call) {
+                Dispatched::Done(_) => self.notifications_handled += usize::from(!volatile),
+                Dispatched::Pending(handler) => {
+                    let guard = LaneGuard {
+                        shared: self.shared.clone(),
+                        service: target.service,
+                        volatile,
+                    };
+                    let task = tokio::spawn(async move {
+                        // A panic was reported by the panic hook; nobody waits for an answer.
+                        let _ = AssertUnwindSafe(handler).catch_unwind().await;
+                        drop(guard);
+                    });
+                    self.lanes[service].busy = Some(task.abort_handle());
+                }
+            }
+        }
+    }
+
+    pub(super) fn run_lanes(&mut self, cx: &mut Context<'_>) {
+        if self.lanes.iter().all(|lane| lane.busy.is_none()) {
+            return;
+        }
+        let free = std::mem::take(&mut self.shared.lock().lanes_free);
+        for service in free {
+            self.lanes[service as usize].busy = None;
+            self.run_lane(cx, service as usize);
+        }
+        self.hand_over();
+    }
+}
+
+fn wrong_kind() -> Status {
+    Status::new(
+        Code::UNIMPLEMENTED,
+        "the method is a notification and has no answer",
+    )
+    .with_fate(Fate::NotExecuted)
+}

@@ -1,0 +1,267 @@
+//! Calls and notifications of this end.
+
+use std::{
+    borrow::Cow,
+    task::{Poll, Waker},
+};
+
+use tokio::time::Instant;
+
+use super::{Connection, FRAME_BYTES, Phase};
+use crate::{
+    method::Method,
+    protocol::{
+        calls::Answer,
+        failure::{body_too_large, closed_status},
+        frame::{CallId, Frame, Head, MethodRef, Side},
+        options::Options,
+        waiters::Ticket,
+    },
+    status::{Fate, Status},
+};
+
+/// A call or notification about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) options: Options<'a>,
+    pub(crate) body: &'a [u8],
+}
+
+/// Whether there is room for a call or notification.
+#[derive(Debug)]
+pub(crate) enum Admission<T> {
+    Sent(T),
+    /// Wait for a turn with this ticket.
+    Wait(Ticket),
+    /// There is no room, and nobody to wait for it.
+    Full,
+}
+
+impl Connection {
+    /// Writes a REQUEST and enters the call into the table. Without room in flight the call joins
+    /// those who wait, if it has a waker.
+    ///
+    /// A caller whose turn has come passes the ticket that it waited with.
+    pub(crate) fn start_call(
+        &mut self,
+        call: Outgoing<'_>,
+        deadline: Option<Instant>,
+        waker: Option<&Waker>,
+        ticket: Option<Ticket>,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<Admission<usize>, Status> {
+        let admitted = ticket.is_some_and(|ticket| self.calls_waiting.leave(ticket));
+        if let Err(status) = self.check_outgoing(call.body.len()) {
+            // The place that was kept goes to the next.
+            self.admit_calls(wakers);
+            return Err(status);
+        }
+        if !admitted && (self.calls_waiting.waiting() > 0 || self.call_places() == 0) {
+            return Ok(waker.map_or(Admission::Full, |waker| {
+                Admission::Wait(self.calls_waiting.join(waker.clone(), deadline))
+            }));
+        }
+        let method = self.method_ref(call.method);
+        let sequence = self.outbox.counted() + 1;
+        let index = self.calls.insert(waker.cloned(), deadline, sequence);
+        self.outbox.push(&Frame {
+            head: Head::Request {
+                id: CallId::of(index + 1, self.side),
+                method,
+            },
+            options: call.options,
+            payload: call.body,
+        });
+        Ok(Admission::Sent(index))
+    }
+
+    /// Calls that may be started by those who have not waited.
+    pub(super) fn call_places(&self) -> usize {
+        // The acceptor's WELCOME comes before anything else of it; the dialler has said HELLO.
+        let too_early = self.phase == Phase::Opening && self.side == Side::Acceptor;
+        if too_early || self.is_congested() {
+            return 0;
+        }
+        self.peer
+            .max_in_flight
+            .saturating_sub(self.calls.in_use() + self.calls_waiting.admitted())
+    }
+
+    /// Asks whether a waiting call's turn has come.
+    pub(crate) fn poll_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
+        if self.closed.is_some() {
+            return Poll::Ready(());
+        }
+        self.calls_waiting.poll(ticket, waker)
+    }
+
+    /// A waiting call has given up.
+    pub(crate) fn leave_queue(&mut self, ticket: Ticket, wakers: &mut Vec<Waker>) {
+        self.calls_waiting.leave(ticket);
+        self.admit_calls(wakers);
+    }
+
+    /// Asks for a call's answer. A small one is put into `buffer`.
+    pub(crate) fn poll_answer(
+        &mut self,
+        index: usize,
+        waker: &Waker,
+        buffer: &mut Vec<u8>,
+        wakers: &mut Vec<Waker>,
+    ) -> Poll<Answer> {
+        let answer = self.calls.poll(index, waker, buffer);
+        if answer.is_ready() {
+            self.admit_calls(wakers);
+        }
+        answer
+    }
+
+    /// A caller has given up. The peer is told if it still works on the call.
+    pub(crate) fn abandon_call(&mut self, index: usize, now: Instant, wakers: &mut Vec<Waker>) {
+        if self.calls.abandon(index) {
+            self.cancel(index);
+        }
+        self.calls.is_crowded(self.peer.max_in_flight, now);
+        self.admit_calls(wakers);
+    }
+
+    pub(super) fn cancel(&mut self, index: usize) {
+        if self.closed.is_none() {
+            self.outbox.push(&Frame::new(Head::Cancel {
+                id: CallId::of(index + 1, self.side),
+            }));
+        }
+    }
+
+    pub(super) fn admit_calls(&mut self, wakers: &mut Vec<Waker>) {
+        while self.calls_waiting.waiting() > 0 && self.call_places() > 0 {
+            self.calls_waiting.admit(wakers);
+        }
+    }
+
+    /// Writes a NOTIFY if there is credit, or joins those who wait for it.
+    ///
+    /// A caller whose turn has come passes the ticket that it waited with.
+    pub(crate) fn notify(
+        &mut self,
+        call: Outgoing<'_>,
+        waker: &Waker,
+        ticket: Option<Ticket>,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<Admission<()>, Status> {
+        let admitted = ticket.is_some_and(|ticket| self.notify_waiting.leave(ticket));
+        if let Err(status) = self.check_outgoing(call.body.len()) {
+            self.admit_notifications(wakers);
+            return Err(status);
+        }
+        if !admitted && !self.may_notify() {
+            let ticket = self.notify_waiting.join(waker.clone(), None);
+            return Ok(Admission::Wait(ticket));
+        }
+        self.notify_credit -= 1;
+        let method = self.method_ref(call.method);
+        self.outbox.push(&Frame {
+            head: Head::Notify { method },
+            options: call.options,
+            payload: call.body,
+        });
+        Ok(Admission::Sent(()))
+    }
+
+    /// Like [`Connection::notify`], for a NOTIFY that was encoded before, with this connection's
+    /// codec and without options. Says whether it was sent: it does not wait for credit.
+    pub(crate) fn notify_encoded(
+        &mut self,
+        method: &Method,
+        frame: &[u8],
+        body_bytes: usize,
+    ) -> Result<bool, Status> {
+        self.check_outgoing(body_bytes)?;
+        if !self.may_notify() {
+            return Ok(false);
+        }
+        self.notify_credit -= 1;
+        self.method_ref(method);
+        self.outbox.push_encoded(frame, true);
+        Ok(true)
+    }
+
+    pub(super) fn may_notify(&self) -> bool {
+        self.notify_waiting.waiting() == 0 && self.notify_places() > 0
+    }
+
+    /// None before the peer has announced its credit.
+    pub(super) fn notify_places(&self) -> usize {
+        if self.is_congested() {
+            return 0;
+        }
+        self.notify_credit
+            .saturating_sub(self.notify_waiting.admitted())
+    }
+
+    pub(crate) fn poll_notify_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
+        if self.closed.is_some() {
+            return Poll::Ready(());
+        }
+        self.notify_waiting.poll(ticket, waker)
+    }
+
+    pub(crate) fn leave_notify_queue(&mut self, ticket: Ticket, wakers: &mut Vec<Waker>) {
+        self.notify_waiting.leave(ticket);
+        self.admit_notifications(wakers);
+    }
+
+    pub(super) fn admit_notifications(&mut self, wakers: &mut Vec<Waker>) {
+        while self.notify_waiting.waiting() > 0 && self.notify_places() > 0 {
+            self.notify_waiting.admit(wakers);
+        }
+    }
+
+    /// Whether a call or notification with a body of this size can be sent at all.
+    pub(super) fn check_outgoing(&self, body_bytes: usize) -> Result<(), Status> {
+        if let Some(reason) = &self.closed {
+            return Err(closed_status(reason, Fate::NotSent));
+        }
+        let limit = self.max_outgoing_body_bytes();
+        if body_bytes > limit {
+            return Err(body_too_large(body_bytes, limit).with_fate(Fate::NotSent));
+        }
+        Ok(())
+    }
+
+    /// The largest body that the peer takes.
+    pub(crate) fn max_outgoing_body_bytes(&self) -> usize {
+        self.peer
+            .max_body_bytes
+            .min(self.peer.max_message_bytes.saturating_sub(FRAME_BYTES))
+    }
+
+    /// The method as it is named on this connection; an alias is defined before it is used.
+    pub(super) fn method_ref<'m>(&mut self, method: &'m Method) -> MethodRef<'m> {
+        let reference = method.reference(self.codec);
+        let (MethodRef::Alias(_), Some(alias)) = (&reference, method.alias()) else {
+            return reference;
+        };
+        let word = usize::from(alias / 64);
+        let bit = 1 << (alias % 64);
+        if self.aliases_sent.len() <= word {
+            self.aliases_sent.resize(word + 1, 0);
+        }
+        if self.aliases_sent[word] & bit == 0 {
+            self.aliases_sent[word] |= bit;
+            self.outbox.push(&Frame::new(Head::Define {
+                alias: u64::from(alias),
+                method: Cow::Borrowed(method.name()),
+            }));
+        }
+        reference
+    }
+
+    pub(super) fn own_call(&self, id: CallId) -> Option<usize> {
+        if id.side() != self.side {
+            return None;
+        }
+        usize::try_from(id.slot()).ok()?.checked_sub(1)
+    }
+}

@@ -1,0 +1,115 @@
+//! What the protocol wants from the outside, and what it says to it.
+
+use std::task::Waker;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::frame::{CallId, FrameError};
+use crate::{close::CloseCode, metadata::Metadata};
+
+/// A method of this end, as the router numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The service.
+    pub service: u32,
+    /// The method within it.
+    pub method: u32,
+}
+
+/// Finds methods by the names that the peer uses.
+pub trait Resolve {
+    /// The method, or a message for the caller that says what there is instead.
+    ///
+    /// # Errors
+    /// A lower-case phrase for the ERROR frame.
+    fn resolve(&self, name: &str) -> Result<Target, String>;
+}
+
+/// What came in and needs somebody's attention.
+#[derive(Debug)]
+pub enum Event {
+    /// HELLO or WELCOME has come: the connection is open.
+    Open,
+    /// A call is to be executed and answered exactly once.
+    Request {
+        /// To answer with.
+        id: CallId,
+        /// What is called.
+        target: Target,
+        /// Arguments.
+        body: Bytes,
+        /// When it is no longer of use.
+        deadline: Option<Instant>,
+        /// What the caller sent along.
+        metadata: Metadata,
+    },
+    /// A notification is to be handled, in order. Its credit is given back
+    /// once it is.
+    Notification {
+        /// What is called.
+        target: Target,
+        /// Arguments.
+        body: Bytes,
+        /// What the caller sent along.
+        metadata: Metadata,
+        /// Whether it may be dropped when too many wait.
+        volatile: bool,
+    },
+    /// The handler of this call is to be stopped.
+    Stop {
+        /// The call.
+        id: CallId,
+    },
+}
+
+/// Events of one step, and callers to be woken once no lock is held.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// In order of arrival.
+    pub queue: Vec<Event>,
+    /// Callers whose answers have come.
+    pub wakers: Vec<Waker>,
+}
+
+/// Why the peer broke the connection's rules; it ends the connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A message is no sequence of frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frame of this kind cannot come now.
+    #[error("{0}")]
+    Unexpected(&'static str),
+    /// The id is of the wrong side, or names no call.
+    #[error("id {0} cannot be opened by the peer")]
+    WrongId(CallId),
+    /// The id belongs to a call that has not ended.
+    #[error("id {0} is in use")]
+    LiveId(CallId),
+    /// The alias was defined already, or is out of range.
+    #[error("alias {0} cannot be defined")]
+    Alias(u64),
+    /// The peer takes only messages that are too small to be of use.
+    #[error("messages of {0} bytes are too small, 65536 is the least")]
+    MessageLimit(usize),
+    /// An option with an even key outside a call.
+    #[error("option {0} is not understood")]
+    Option(u64),
+    /// Notifications beyond the credit, or calls far beyond the limit.
+    #[error("{0}")]
+    Flood(&'static str),
+}
+
+impl ProtocolError {
+    /// What the Close frame says.
+    #[must_use]
+    pub fn close_code(&self) -> CloseCode {
+        match self {
+            ProtocolError::Frame(_) => CloseCode::FRAMING,
+            ProtocolError::Flood(_) => CloseCode::FLOOD,
+            _ => CloseCode::PROTOCOL,
+        }
+    }
+}
