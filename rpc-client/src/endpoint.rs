@@ -3,7 +3,7 @@
 use http::Uri;
 use wirecall_core::transport::memory::MemoryEndpoint;
 
-use crate::client::ConnectError;
+use crate::error::ConnectError;
 
 /// A URL such as `ws://127.0.0.1:9000/`, or a server within the process.
 #[derive(Clone, Debug)]

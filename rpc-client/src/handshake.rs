@@ -9,7 +9,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 use wirecall_core::Codec;
 
-use crate::{client::ConnectError, endpoint::Target};
+use crate::{endpoint::Target, error::ConnectError};
 
 /// How much of a refusal's body is kept.
 const MAX_REFUSAL_BYTES: usize = 4 << 10;

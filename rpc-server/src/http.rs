@@ -14,8 +14,8 @@ use wirecall_core::{
 };
 
 use crate::{
+    connections::Connections,
     negotiation::{Answer, refusal, switching_protocols},
-    server::Shared,
 };
 
 /// How long a request's head may take, from the connection or the last answer on.
@@ -29,14 +29,14 @@ pub(crate) async fn serve(
     stream: TcpStream,
     peer_addr: SocketAddr,
     local_addr: SocketAddr,
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
 ) {
     // Small frames are written when they are ready, not when others have joined them.
     let _ = stream.set_nodelay(true);
     let (upgraded, mut upgrade) = tokio::sync::oneshot::channel();
     let upgraded = std::sync::Mutex::new(Some(upgraded));
     let service = service_fn(|mut request: Request<Incoming>| {
-        let answer = answer(&request, local_addr, &shared);
+        let answer = answer(&request, local_addr, &connections);
         let answer = match answer {
             Ok((codec, answer)) => {
                 let on_upgrade = hyper::upgrade::on(&mut request);
@@ -71,16 +71,23 @@ pub(crate) async fn serve(
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         return;
     };
-    run(parts.io.into_inner(), parts.read_buf, codec, info, &shared).await;
+    run(
+        parts.io.into_inner(),
+        parts.read_buf,
+        codec,
+        info,
+        &connections,
+    )
+    .await;
 }
 
 fn answer(
     request: &Request<Incoming>,
     local_addr: SocketAddr,
-    shared: &Shared,
+    connections: &Connections,
 ) -> Result<(Codec, Answer), Box<Answer>> {
     let path = request.uri().path();
-    if path == "/healthz" && path != shared.offer.path {
+    if path == "/healthz" && path != connections.offer.path {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         return Err(if is_read {
             refusal(StatusCode::OK, "ok".to_owned())
@@ -88,7 +95,7 @@ fn answer(
             refusal(StatusCode::METHOD_NOT_ALLOWED, "GET".to_owned())
         });
     }
-    let codec = shared
+    let codec = connections
         .offer
         .negotiate(request, local_addr.ip().is_loopback())?;
     Ok((codec, switching_protocols(request, codec)))
@@ -112,9 +119,11 @@ async fn run(
     read_ahead: Bytes,
     codec: Codec,
     info: ConnectionInfo,
-    shared: &Shared,
+    connections: &Connections,
 ) {
-    let limit = shared.limits.max_message_bytes;
+    let limit = connections.limits.max_message_bytes;
     let transport = WebSocket::new(stream, read_ahead, Role::Server, limit).await;
-    shared.run(transport, Side::Acceptor, codec, info).await;
+    connections
+        .run(transport, Side::Acceptor, codec, info)
+        .await;
 }

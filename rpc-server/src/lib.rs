@@ -1,12 +1,14 @@
 //! Server of [Wirecall](https://docs.rs/wirecall): accepts connections, negotiates, and hands them
 //! to the engine of `wirecall-core`.
 //!
-//! - `server`: [`ServerBuilder`] and [`Server`], listeners and the life of connections
+//! - `server`: [`ServerBuilder`] and [`Server`], and its listeners
+//! - `connections`: those that are open
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
 //! - `access`: which `Origin`s and `Host`s may come in
 
 mod access;
+mod connections;
 mod http;
 mod negotiation;
 mod server;

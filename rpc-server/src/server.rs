@@ -1,28 +1,18 @@
 //! The server: what it is made of, where it listens, and how it ends.
 
-use std::{
-    collections::HashMap,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::Semaphore,
 };
-use tokio_util::task::TaskTracker;
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service, connection,
+    Codec, ConnectionInfo, DuplicateService, Limits, Router, Service,
     protocol::Side,
-    transport::{
-        Transport,
-        memory::{self, MemoryEndpoint, MemoryListener},
-    },
+    transport::memory::{self, MemoryEndpoint, MemoryListener},
 };
 
-use crate::{access::Access, http, negotiation::Offer};
+use crate::{access::Access, connections::Connections, http, negotiation::Offer};
 
 /// What is said to a client that comes when the server is full.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
@@ -119,14 +109,12 @@ impl ServerBuilder {
             listeners: Vec::new(),
             memory_listener,
             memory_endpoint,
-            shared: Arc::new(Shared {
-                router: Arc::new(router),
-                limits: self.limits,
-                offer: self.offer,
-                places: Arc::new(Semaphore::new(self.max_connections)),
-                tasks: TaskTracker::new(),
-                peers: Mutex::default(),
-            }),
+            connections: Arc::new(Connections::new(
+                router,
+                self.limits,
+                self.offer,
+                self.max_connections,
+            )),
         })
     }
 }
@@ -149,27 +137,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     memory_listener: MemoryListener,
     memory_endpoint: MemoryEndpoint,
-    shared: Arc<Shared>,
-}
-
-/// What all connections of a server have in common.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    router: Arc<Router>,
-    pub(crate) limits: Limits,
-    pub(crate) offer: Offer,
-    /// A permit for each connection.
-    places: Arc<Semaphore>,
-    tasks: TaskTracker,
-    peers: Mutex<Peers>,
-}
-
-/// The open connections, to end them together.
-#[derive(Debug, Default)]
-struct Peers {
-    next: u64,
-    open: HashMap<u64, Peer>,
-    is_closing: bool,
+    connections: Arc<Connections>,
 }
 
 impl Server {
@@ -242,18 +210,19 @@ impl Server {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners {
-            accepting.spawn(accept(listener, self.shared.clone()));
+            accepting.spawn(accept(listener, self.connections.clone()));
         }
-        accepting.spawn(accept_in_memory(self.memory_listener, self.shared.clone()));
+        accepting.spawn(accept_in_memory(
+            self.memory_listener,
+            self.connections.clone(),
+        ));
         shutdown.await;
         accepting.shutdown().await;
-        self.shared.close_all();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        self.connections.close_all().await;
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, connections: Arc<Connections>) {
     loop {
         let (stream, peer_addr) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -264,15 +233,15 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        let Ok(place) = shared.places.clone().try_acquire_owned() else {
+        let Ok(place) = connections.places.clone().try_acquire_owned() else {
             turn_away(&stream);
             continue;
         };
         let Ok(local_addr) = stream.local_addr() else {
             continue;
         };
-        let connection = http::serve(stream, peer_addr, local_addr, shared.clone());
-        shared.tasks.spawn(async move {
+        let connection = http::serve(stream, peer_addr, local_addr, connections.clone());
+        connections.tasks.spawn(async move {
             connection.await;
             drop(place);
         });
@@ -293,58 +262,14 @@ fn turn_away(stream: &TcpStream) {
     let _ = stream.try_write(FULL);
 }
 
-async fn accept_in_memory(mut listener: MemoryListener, shared: Arc<Shared>) {
+async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
     while let Some(transport) = listener.accept().await {
-        let connection = shared.clone();
-        shared.tasks.spawn(async move {
+        let connection = connections.clone();
+        connections.tasks.spawn(async move {
             let info = ConnectionInfo::default();
             connection
                 .run(transport, Side::Acceptor, Codec::MessagePack, info)
                 .await;
         });
-    }
-}
-
-impl Shared {
-    /// Runs a connection until it ends.
-    pub(crate) async fn run<T: Transport>(
-        &self,
-        transport: T,
-        side: Side,
-        codec: Codec,
-        info: ConnectionInfo,
-    ) {
-        let limits = self.limits.clone();
-        let (peer, task) =
-            connection::spawn(transport, side, codec, limits, self.router.clone(), info);
-        let key = self.enter(peer);
-        // The engine catches the panics of handlers; one of its own ends this connection alone.
-        let _ = task.await;
-        self.lock().open.remove(&key);
-    }
-
-    fn enter(&self, peer: Peer) -> u64 {
-        let mut peers = self.lock();
-        if peers.is_closing {
-            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
-        }
-        let key = peers.next;
-        peers.next += 1;
-        peers.open.insert(key, peer);
-        key
-    }
-
-    fn close_all(&self) {
-        let mut peers = self.lock();
-        peers.is_closing = true;
-        let open: Vec<_> = peers.open.values().cloned().collect();
-        drop(peers);
-        for peer in open {
-            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Peers> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

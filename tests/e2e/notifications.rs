@@ -15,7 +15,7 @@ struct Listener(mpsc::UnboundedSender<(u64, Vec<u8>)>);
 impl InteropEvents for Listener {
     async fn event(&self, index: u64, data: &[u8]) {
         // Pending now and then, so that some handlers are polled on in a task.
-        if index % 3 == 0 {
+        if index.is_multiple_of(3) {
             tokio::task::yield_now().await;
         }
         let _ = self.0.send((index, data.to_vec()));

@@ -1,0 +1,43 @@
+//! [`ConnectError`].
+
+use std::{io, time::Duration};
+
+use wirecall_core::{CloseReason, DuplicateService};
+
+/// Why a client could not connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL cannot be used.
+    #[error("{0}")]
+    Url(String),
+    /// A header cannot be sent.
+    #[error("{0}")]
+    Header(String),
+    /// Two services of this client have the same name.
+    #[error(transparent)]
+    DuplicateService(#[from] DuplicateService),
+    /// Nobody is reached there.
+    #[error("cannot connect: {0}")]
+    Io(#[from] io::Error),
+    /// The server took longer than the connect timeout.
+    #[error("not connected within {0:?}")]
+    Timeout(Duration),
+    /// The server answered the upgrade request with this instead.
+    #[error("the server refused with status {status}: {body}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The first 4 KiB of the answer, which as a rule say in a line what is wrong.
+        body: String,
+    },
+    /// The server's answer to the upgrade request breaks RFC 6455.
+    #[error("bad handshake: {0}")]
+    Handshake(String),
+    /// The server does not speak HTTP, or broke off in the middle of it.
+    #[error("no HTTP answer: {0}")]
+    Http(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The connection ended before the server's WELCOME.
+    #[error("{0}")]
+    Closed(CloseReason),
+}
