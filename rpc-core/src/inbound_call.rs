@@ -1,6 +1,9 @@
 //! A call as the generated code of its service sees it, and the reply that it makes.
 
+use std::{convert::Infallible, future::poll_fn, pin::pin};
+
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 
 use crate::{
@@ -10,9 +13,13 @@ use crate::{
     },
     context::Context,
     error::{DetailsWriter, RpcError},
-    protocol::{CallId, Frame, Head, body_too_large, error_frame, error_options},
+    items::{IncomingItems, OutgoingItems},
+    protocol::{
+        CallId, Frame, Head, StreamCredit, StreamRef, body_too_large, error_frame, error_options,
+    },
     scratch,
     status::{Code, Status},
+    streaming::Streaming,
 };
 
 /// A call or notification of the peer, on its way to a handler.
@@ -22,6 +29,10 @@ pub struct InboundCall {
     pub(crate) context: Context,
     pub(crate) codec: Codec,
     pub(crate) body: Bytes,
+    /// For a method with a stream.
+    pub(crate) stream: Option<StreamRef>,
+    /// What the method grants for its caller's stream, if it says so.
+    pub(crate) credit: Option<StreamCredit>,
 }
 
 impl InboundCall {
@@ -46,6 +57,76 @@ impl InboundCall {
         names: &'static [&'static str],
     ) -> Result<T, Status> {
         args::decode(self.codec, &self.body, names).map_err(body::BodyError::into_refusal)
+    }
+
+    /// The caller's stream, which is accepted by this.
+    #[must_use]
+    pub fn streaming<T>(&self) -> Streaming<T> {
+        let peer = self.context.peer.clone();
+        let announced = peer.shared().limits.stream_credit;
+        // Without a stream it is that of a call that has ended.
+        let stream = self.stream.unwrap_or(StreamRef {
+            id: CallId::CONNECTION,
+            generation: 0,
+        });
+        let credit = self.credit.unwrap_or(announced);
+        Streaming::new(peer.clone(), IncomingItems::new(peer, stream, credit))
+    }
+
+    /// Accepts a call with a stream: its deadline no longer holds.
+    pub fn accept(&self) {
+        if let Some(stream) = self.stream {
+            let shared = self.context.peer.shared();
+            shared.update(|state, _| state.connection.accept_stream(stream, self.credit));
+        }
+    }
+
+    /// Accepts the call, sends the items of a stream, and makes the reply that ends it.
+    pub async fn respond_stream<S>(&self, items: S) -> Reply
+    where
+        S: Stream,
+        S::Item: Serialize,
+    {
+        self.respond_fallible_stream(items.map(Ok::<_, Infallible>))
+            .await
+    }
+
+    /// Like [`InboundCall::respond_stream`], for items that may be errors; the first one is the
+    /// reply.
+    pub async fn respond_fallible_stream<S, T, E>(&self, items: S) -> Reply
+    where
+        S: Stream<Item = Result<T, E>>,
+        T: Serialize,
+        E: RpcError,
+    {
+        self.accept();
+        let Some(stream) = self.stream else {
+            return self.unknown();
+        };
+        let out = OutgoingItems::new(self.context.peer.clone(), stream);
+        let mut items = pin!(items);
+        loop {
+            // Credit before the item: a producer is not asked for what cannot be sent.
+            if let Err(gone) = poll_fn(|cx| out.poll_ready(cx)).await {
+                return Reply::error(gone.into());
+            }
+            match items.next().await {
+                Some(Ok(item)) => {
+                    if let Err(status) = out.send(&item) {
+                        return Reply::error(status);
+                    }
+                }
+                Some(Err(error)) => return self.respond_result(&Err::<(), E>(error)),
+                None => {
+                    return Reply {
+                        outcome: Outcome::Response,
+                        body: Vec::new(),
+                    };
+                }
+            }
+            // An endless stream of items that are there must not hold up everything else.
+            tokio::task::coop::consume_budget().await;
+        }
     }
 
     /// The reply of a method that cannot fail.

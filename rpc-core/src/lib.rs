@@ -18,6 +18,7 @@ pub mod connection;
 mod context;
 mod error;
 mod inbound_call;
+mod items;
 mod limits;
 mod metadata;
 mod method;
@@ -27,10 +28,14 @@ pub mod protocol;
 mod scratch;
 pub mod service;
 mod status;
+mod streaming;
 pub mod transport;
 
 pub use body::{Codec, bytes::Bytes};
-pub use call::{Call, PendingCall};
+pub use call::{
+    BySender, Call, DuplexCall, ItemSender, PendingCall, PendingStream, ResponseStream, StreamCall,
+    UploadCall,
+};
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
@@ -40,8 +45,10 @@ pub use metadata::{Metadata, MetadataValue};
 pub use method::{MAX_ALIASES, Method, Methods};
 pub use notification::{Broadcast, Delivery, Notification};
 pub use peer::Peer;
+pub use protocol::StreamCredit;
 pub use service::{DuplicateService, Router, Service};
 pub use status::{Code, Fate, Status};
+pub use streaming::Streaming;
 
 /// What the macros' code refers to. No part of the public API.
 #[doc(hidden)]
@@ -49,8 +56,9 @@ pub mod __private {
     pub use serde;
 
     pub use crate::{
-        Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, InboundCall,
-        Method, Methods, Notification, Peer, Reply, RpcError, Status,
+        Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, DuplexCall,
+        InboundCall, Method, Methods, Notification, Peer, Reply, RpcError, Status, StreamCall,
+        StreamCredit, Streaming, UploadCall,
         body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
         service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
     };

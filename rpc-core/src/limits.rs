@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::protocol::StreamCredit;
+
 /// The limits of one end of a connection. Those that the peer has to respect are announced to it
 /// in HELLO or WELCOME.
 ///
@@ -27,6 +29,9 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// How many notifications of the peer may wait for their handlers. Announced. 256.
     pub notification_credit: usize,
+    /// How much of a stream may be on its way to this end, unless its method says otherwise.
+    /// Announced. 16 items, 256 KiB.
+    pub stream_credit: StreamCredit,
     /// The deadline of this end's own calls, unless a call says otherwise. Announced, so that it
     /// need not travel with each call. 30 s; `None` for calls that may take forever.
     pub default_deadline: Option<Duration>,
@@ -49,6 +54,7 @@ impl Default for Limits {
             max_body_bytes: (1 << 20) - (64 << 10),
             max_in_flight: 1024,
             notification_credit: 256,
+            stream_credit: StreamCredit::default(),
             default_deadline: Some(Duration::from_secs(30)),
             outbound_queue_bytes: 1 << 20,
             max_metadata_entries: 32,
@@ -80,6 +86,8 @@ setters! {
     max_in_flight: usize,
     /// Sets [`Limits::notification_credit`].
     notification_credit: usize,
+    /// Sets [`Limits::stream_credit`].
+    stream_credit: StreamCredit,
     /// Sets [`Limits::default_deadline`].
     default_deadline: impl Into<Option<Duration>>,
     /// Sets [`Limits::outbound_queue_bytes`].

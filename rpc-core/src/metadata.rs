@@ -3,7 +3,9 @@
 use crate::{
     body::{Codec, bytes::Bytes},
     limits::Limits,
-    protocol::{OptionKey, OptionValue, Options, OptionsBuilder},
+    protocol::{
+        OptionKey, OptionValue, Options, OptionsBuilder, STREAM_BYTES, STREAM_ITEMS, StreamCredit,
+    },
     status::{Code, Fate, Status},
 };
 
@@ -165,10 +167,12 @@ fn is_key(key: &str) -> bool {
 pub(crate) struct CallOptions {
     /// Milliseconds; 0 for no deadline. Absent where the caller's default holds.
     pub(crate) deadline_ms: Option<u64>,
+    /// How much of the answer's stream may be on its way. Absent where the caller's default holds.
+    pub(crate) credit: Option<StreamCredit>,
     pub(crate) metadata: Metadata,
 }
 
-/// Key of an option of REQUEST: the deadline in milliseconds, 0 for none.
+/// Keys of options of REQUEST. The deadline is in milliseconds, 0 for none.
 const DEADLINE_MS: u64 = 1;
 
 impl CallOptions {
@@ -177,12 +181,21 @@ impl CallOptions {
         if let Some(deadline_ms) = self.deadline_ms {
             options.uint(DEADLINE_MS, deadline_ms);
         }
+        if let Some(credit) = self.credit {
+            credit.write(&mut options);
+        }
         self.metadata.write(&mut options);
         options
     }
 
     /// Reads the options of a peer's call; an error refuses that call alone.
-    pub(crate) fn read(options: Options<'_>, limits: &Limits) -> Result<Self, Status> {
+    ///
+    /// `default_credit` is what the caller has announced.
+    pub(crate) fn read(
+        options: Options<'_>,
+        limits: &Limits,
+        default_credit: StreamCredit,
+    ) -> Result<Self, Status> {
         let mut result = CallOptions::default();
         let refuse = |code, message| Err(Status::new(code, message).with_fate(Fate::NotExecuted));
         for (key, value) in options.entries() {
@@ -196,6 +209,15 @@ impl CallOptions {
                         );
                     }
                 },
+                OptionKey::Integer(key @ (STREAM_ITEMS | STREAM_BYTES)) => {
+                    let credit = result.credit.get_or_insert(default_credit);
+                    if !credit.read(key, &value) {
+                        return refuse(
+                            Code::INVALID_ARGUMENT,
+                            "the credit is no number".to_owned(),
+                        );
+                    }
+                }
                 OptionKey::Integer(key) if key % 2 == 0 => {
                     return refuse(
                         Code::UNIMPLEMENTED,

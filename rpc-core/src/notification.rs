@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{
     body::{self, Codec},
@@ -21,10 +22,10 @@ use crate::{
 /// A notification that a stub has made ready. Await it to send it.
 ///
 /// It is done once the notification is queued for writing, behind all that was queued before; it
-/// waits as long as the peer has no credit left for notifications. Dropping it before that sends
-/// nothing.
+/// waits while the peer has no credit left for notifications, for the connection's default deadline
+/// at the most. Dropping it before that sends nothing.
 ///
-/// It fails with `UNAVAILABLE` when the connection has ended, and when the arguments cannot be
+/// It fails with `DEADLINE_EXCEEDED` when the credit does not come, with `UNAVAILABLE` when the connection has ended, and when the arguments cannot be
 /// encoded or are too large.
 #[must_use = "a notification is sent when it is awaited"]
 pub struct Notification<A> {
@@ -33,6 +34,7 @@ pub struct Notification<A> {
     index: usize,
     arguments: A,
     ticket: Option<Ticket>,
+    deadline: Option<Instant>,
 }
 
 impl<A: Serialize> Notification<A> {
@@ -44,6 +46,7 @@ impl<A: Serialize> Notification<A> {
             index,
             arguments,
             ticket: None,
+            deadline: None,
         }
     }
 }
@@ -57,9 +60,24 @@ impl<A: Serialize> Future for Notification<A> {
         if let Some(ticket) = this.ticket {
             let turn =
                 shared.update(|state, _| state.connection.poll_notify_turn(ticket, cx.waker()));
+            let is_late = this
+                .deadline
+                .is_some_and(|deadline| deadline <= Instant::now());
+            if turn.is_pending() && is_late {
+                this.leave();
+                return Poll::Ready(Err(Status::new(
+                    Code::DEADLINE_EXCEEDED,
+                    "the peer gave no credit for notifications within the default deadline",
+                )
+                .with_fate(Fate::NotSent)
+                .into()));
+            }
             if turn.is_pending() {
                 return Poll::Pending;
             }
+        } else {
+            let timeout = shared.limits.default_deadline;
+            this.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         }
         let mut body = scratch::take();
         if let Err(error) = body::encode(shared.codec, &this.arguments, &mut body) {
@@ -69,11 +87,12 @@ impl<A: Serialize> Future for Notification<A> {
             method: this.methods.get(this.index),
             options: Options::EMPTY,
             body: &body,
+            streams: None,
         };
         let sent = shared.update(|state, wakers| {
             state
                 .connection
-                .notify(outgoing, cx.waker(), this.ticket, wakers)
+                .notify(outgoing, this.deadline, cx.waker(), this.ticket, wakers)
         });
         scratch::put(body);
         this.ticket = None;
@@ -88,13 +107,19 @@ impl<A: Serialize> Future for Notification<A> {
     }
 }
 
-impl<A> Drop for Notification<A> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+impl<A> Notification<A> {
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
             self.peer
                 .shared()
                 .update(|state, wakers| state.connection.leave_notify_queue(ticket, wakers));
         }
+    }
+}
+
+impl<A> Drop for Notification<A> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -26,7 +26,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.is_holding {
-            self.shared.close_when_idle();
+            self.shared.release();
         }
     }
 }
@@ -43,6 +43,7 @@ impl Peer {
     /// dropped and nothing is in flight.
     #[must_use]
     pub fn holding(&self) -> Self {
+        self.0.shared.hold();
         Peer(Arc::new(Handle {
             shared: self.0.shared.clone(),
             is_holding: true,
@@ -107,8 +108,8 @@ impl Peer {
             .await
     }
 
-    /// Ends the connection: what was queued is still written, pending calls fail with
-    /// `UNAVAILABLE`, running handlers are dropped. Returns at once; [`Peer::closed`] waits.
+    /// Ends the connection: what was queued is still written if the peer reads, pending calls fail
+    /// with `UNAVAILABLE`, running handlers are dropped. Returns at once; [`Peer::closed`] waits.
     pub fn close(&self, code: CloseCode, message: &str) {
         self.shared().close(CloseReason::local(code, message));
     }

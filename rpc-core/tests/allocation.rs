@@ -65,8 +65,8 @@ fn assert_within(start: Memory, bound: usize, what: &str) {
 struct NoMethods;
 
 impl Resolve for NoMethods {
-    fn resolve(&self, name: &str) -> Result<Target, String> {
-        Err(format!("no method {name:?}"))
+    fn resolve(&self, _: &str) -> Option<Target> {
+        None
     }
 }
 

@@ -13,8 +13,8 @@ use wirecall_core::{
     Codec, Limits,
     protocol::{
         Batch, CallId, Connection, Events, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES,
-        MethodRef, OptionKey, OptionValue, Outbox, Position, ProtocolError, Resolve, Side, Target,
-        next_frame,
+        MethodKind, MethodRef, OptionKey, OptionValue, Outbox, Position, ProtocolError, Resolve,
+        Side, Target, next_frame,
     },
 };
 
@@ -79,14 +79,19 @@ fn assert_same(frame: &Frame<'_>, expected: &AnyFrame, codec: Codec) {
 struct AnyMethod;
 
 impl Resolve for AnyMethod {
-    fn resolve(&self, name: &str) -> Result<Target, String> {
-        match name.len() % 2 {
-            0 => Err("no such method".to_owned()),
-            _ => Ok(Target {
-                service: 0,
-                method: 0,
-            }),
-        }
+    fn resolve(&self, name: &str) -> Option<Target> {
+        let kind = match name.len() % 5 {
+            0 => return None,
+            1 => MethodKind::Unary,
+            2 => MethodKind::ServerStreaming,
+            3 => MethodKind::Bidirectional,
+            _ => MethodKind::Notification,
+        };
+        Some(Target {
+            service: 0,
+            method: 0,
+            kind,
+        })
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use wirecall_core::{
     CloseCode, Codec, Limits,
     protocol::{
-        Batch, Connection, Event, Events, Frame, FrameError, Head, Outbox, Position, ProtocolError,
-        Resolve, Side, Target,
+        Batch, Connection, Event, Events, Frame, FrameError, Head, MethodKind, Outbox, Position,
+        ProtocolError, Resolve, Side, Target,
     },
 };
 
@@ -135,14 +135,23 @@ fn every_invalid_message_is_refused_for_its_reason() {
 struct AnyMethod;
 
 impl Resolve for AnyMethod {
-    fn resolve(&self, name: &str) -> Result<Target, String> {
-        match name.starts_with("Chaat.") {
-            true => Err("no service \"Chaat\" (did you mean \"Chat\"?)".to_owned()),
-            false => Ok(Target {
-                service: 0,
-                method: 0,
-            }),
+    fn resolve(&self, name: &str) -> Option<Target> {
+        if name.starts_with("Chaat.") {
+            return None;
         }
+        let kind = match name {
+            "ChatEvents.kicked" => MethodKind::Notification,
+            _ => MethodKind::Unary,
+        };
+        Some(Target {
+            service: 0,
+            method: 0,
+            kind,
+        })
+    }
+
+    fn explain(&self, _: &str) -> String {
+        "no service \"Chaat\" (did you mean \"Chat\"?)".to_owned()
     }
 }
 

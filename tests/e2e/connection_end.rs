@@ -111,6 +111,114 @@ async fn the_end_of_a_server_closes_its_connections_with_1001() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_server_does_not_wait_for_http_clients() {
+    let server = Server::builder().bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(server.run_until(async {
+        let _ = stopped.await;
+    }));
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    // One that says nothing yet, one in the middle of a request, and last, so that all of them are
+    // served, one that has its answer and keeps the connection.
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(&request[..20]).await.unwrap();
+    let mut prober = TcpStream::connect(address).await.unwrap();
+    prober.write_all(request).await.unwrap();
+    negotiation::read_head_and_body(&mut prober).await;
+
+    stop.send(()).unwrap();
+    soon(running).await.unwrap();
+    for stream in [&mut silent, &mut slow, &mut prober] {
+        let rest = soon(stream.read(&mut [0])).await;
+        assert!(matches!(rest, Ok(0) | Err(_)), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_http_client_that_never_reads_its_answers_loses_its_place() {
+    let server = Server::builder().max_connections(1);
+    let address = start(server).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let requests = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    stream.write_all(&requests).await.unwrap();
+    // Once neither end can write any more, there is nothing to do but to let time pass.
+    tokio::time::pause();
+    let started = tokio::time::Instant::now();
+    while stream.write_all(&requests).await.is_ok() {}
+    assert!(started.elapsed() >= Duration::from_secs(60));
+
+    tokio::time::resume();
+    soon(async {
+        while dial(address, Codec::MessagePack).connect().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_close_has_returned_the_runtime_may_end_and_the_close_frame_has_been_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (connected, connecting) = tokio::sync::oneshot::channel();
+    let client = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let client = connect(address, Codec::Json).await;
+            let interop = InteropClient::new(&client);
+            // More than the socket buffers hold, so that the Close frame cannot be sent at once.
+            let data = vec![0; 500_000];
+            let calls: Vec<_> = (0..60).map(|_| interop.echo(&data).start()).collect();
+            let _ = connected.send(client.peer().clone());
+            let clone = client.clone();
+            tokio::join!(client.close(), clone.close());
+            client.close().await;
+            drop(calls);
+        });
+        runtime.shutdown_background();
+    });
+
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut stream = negotiation::upgrade_by_hand(stream, "wirecall.v1+json").await;
+    let welcome = b"[1,{}]";
+    stream
+        .write_all(&[0x81, welcome.len() as u8])
+        .await
+        .unwrap();
+    stream.write_all(welcome).await.unwrap();
+    let peer = soon(connecting).await.unwrap();
+    // Reads only when the calls have failed, which was the end of the connection for the client.
+    soon(peer.closed()).await;
+    let mut opcode = 0;
+    while opcode != 0x88 {
+        opcode = soon(skip_frame(&mut stream)).await;
+    }
+    // Close, 1000.
+    stream.write_all(&[0x88, 2, 0x03, 0xe8]).await.unwrap();
+    soon(tokio::task::spawn_blocking(|| client.join()))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+/// Reads a masked frame (RFC 6455 §5.2), and returns its first byte.
+async fn skip_frame(stream: &mut TcpStream) -> u8 {
+    let first = stream.read_u8().await.unwrap();
+    let length = match stream.read_u8().await.unwrap() & 0x7f {
+        126 => stream.read_u16().await.unwrap().into(),
+        127 => stream.read_u64().await.unwrap(),
+        length => length.into(),
+    };
+    let mut rest = stream.take(4 + length);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink())
+        .await
+        .unwrap();
+    first
+}
+
+#[tokio::test]
 async fn dropping_the_last_handle_ends_the_connection_after_its_calls() {
     let server = start_interop().await;
     let client = connect(server, Codec::MessagePack).await;

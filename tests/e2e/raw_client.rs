@@ -278,7 +278,7 @@ pub fn text(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn upgrade_request(address: SocketAddr, subprotocol: &str) -> String {
+pub fn upgrade_request(address: SocketAddr, subprotocol: &str) -> String {
     format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\

@@ -11,7 +11,7 @@ use serde::{
     ser::SerializeTuple as _,
 };
 
-use super::{BodyError, Codec, decode_error, json, messagepack};
+use super::{BodyError, Codec, check_messagepack, decode_error, json, messagepack};
 
 /// Decodes a method's arguments into a tuple. `names` are for error messages.
 ///
@@ -28,9 +28,11 @@ pub fn decode<'de, T: Arguments<'de>>(
     match codec {
         _ if body.is_empty() => T::from_seq(Missing, names)
             .map_err(|error: de::value::Error| BodyError::Decode(error.to_string())),
-        Codec::MessagePack => seed
-            .deserialize(&mut messagepack(body)?)
-            .map_err(decode_error),
+        Codec::MessagePack => {
+            check_messagepack(body)?;
+            seed.deserialize(&mut messagepack(body))
+                .map_err(decode_error)
+        }
         Codec::Json => json::decode_with(body, seed),
     }
 }

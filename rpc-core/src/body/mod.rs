@@ -116,16 +116,25 @@ pub fn encode<T: Serialize + ?Sized>(
 /// [`MAX_NESTING`].
 pub fn decode<'de, T: Deserialize<'de>>(codec: Codec, bytes: &'de [u8]) -> Result<T, BodyError> {
     match codec {
-        Codec::MessagePack => T::deserialize(&mut messagepack(bytes)?).map_err(decode_error),
+        Codec::MessagePack => {
+            check_messagepack(bytes)?;
+            T::deserialize(&mut messagepack(bytes)).map_err(decode_error)
+        }
         Codec::Json => json::decode(bytes),
     }
 }
 
-/// A deserializer for exactly one value, of which is known by now how deep it is nested:
-/// `rmp_serde` does not count enums, reserves what lengths claim, and leaves a rest unread.
-fn messagepack(bytes: &[u8]) -> Result<MessagePack<'_>, BodyError> {
-    protocol::check_value(bytes).map_err(|error| BodyError::Decode(error.to_owned()))?;
-    Ok(rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable())
+/// Checks what `rmp_serde` does not: it does not count the levels of enums, reserves what lengths
+/// claim, and leaves unread what follows the value.
+#[inline]
+fn check_messagepack(bytes: &[u8]) -> Result<(), BodyError> {
+    protocol::check_value(bytes).map_err(|error| BodyError::Decode(error.to_owned()))
+}
+
+/// For bytes that were checked.
+#[inline]
+fn messagepack(bytes: &[u8]) -> MessagePack<'_> {
+    rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable()
 }
 
 type MessagePack<'a> = rmp_serde::Deserializer<

@@ -8,7 +8,7 @@ mod handlers;
 
 use std::{
     collections::VecDeque,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -28,7 +28,7 @@ use crate::{
     inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
-    protocol::{Batch, CallId, Event, Events, Position, Target},
+    protocol::{Batch, CallId, Event, Events, Position, StreamRef, Target},
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
@@ -39,6 +39,9 @@ const FRAMES_A_STEP: usize = 64;
 
 /// Steps in a turn, before the task lets others run.
 const STEPS_A_TURN: usize = 64;
+
+/// A write that goes on slower than this within `write_stall` makes no progress.
+const MIN_PROGRESS_BYTES: u64 = 4 << 10;
 
 /// How long the closing handshake may take (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,6 +63,8 @@ pub(crate) struct Driver<T> {
     lanes: Vec<Lane>,
     /// Whether too much waits to be written for another handler to be started.
     is_congested: bool,
+    /// How many bytes of answers make it so.
+    room_bytes: usize,
     /// Calls that came while it did.
     deferred: VecDeque<(CallId, Target, InboundCall)>,
 
@@ -118,6 +123,7 @@ impl<T: Transport> Driver<T> {
             dispatchers: Vec::new(),
             lanes: Vec::new(),
             is_congested: false,
+            room_bytes: 0,
             deferred: VecDeque::new(),
             message: None,
             events: Events::default(),
@@ -142,6 +148,9 @@ impl<T: Transport> Driver<T> {
         }
         self.check_time(cx)?;
         let drained = self.read(cx)?;
+        if self.transport.has_unflushed() {
+            self.is_flushing = true;
+        }
         self.run_deferred(cx);
         self.run_lanes(cx);
         if !drained {
@@ -217,6 +226,7 @@ impl<T: Transport> Driver<T> {
             &mut self.events,
         );
         self.is_congested = state.connection.is_congested();
+        self.room_bytes = state.connection.room_bytes();
         drop(state);
         let finished =
             received.map_err(|error| CloseReason::local(error.close_code(), error.to_string()))?;
@@ -224,7 +234,8 @@ impl<T: Transport> Driver<T> {
             self.message = Some((message, position));
         }
         self.handle_events(cx);
-        self.suspicious = !self.answers.ends.is_empty() && now.elapsed() > SLOW_POLL;
+        let has_run = !self.answers.ends.is_empty() || self.notifications_handled > 0;
+        self.suspicious = has_run && now.elapsed() > SLOW_POLL;
         self.hand_over();
         Ok(())
     }
@@ -239,10 +250,12 @@ impl<T: Transport> Driver<T> {
                     id,
                     target,
                     body,
+                    generation,
                     deadline,
                     metadata,
                 } => {
-                    let call = self.inbound_call(target, body, deadline, metadata);
+                    let stream = (generation > 0).then_some(StreamRef { id, generation });
+                    let call = self.inbound_call(target, stream, body, deadline, metadata);
                     if self.is_congested || !self.deferred.is_empty() {
                         self.deferred.push_back((id, target, call));
                     } else {
@@ -255,7 +268,7 @@ impl<T: Transport> Driver<T> {
                     metadata,
                     volatile,
                 } => {
-                    let call = self.inbound_call(target, body, None, metadata);
+                    let call = self.inbound_call(target, None, body, None, metadata);
                     self.notify(cx, target, call, volatile);
                 }
                 Event::Stop { id } => self.stop(id),
@@ -276,12 +289,15 @@ impl<T: Transport> Driver<T> {
     fn inbound_call(
         &self,
         target: Target,
+        stream: Option<StreamRef>,
         body: Bytes,
         deadline: Option<Instant>,
         metadata: Metadata,
     ) -> InboundCall {
         InboundCall {
             method: target.method,
+            stream,
+            credit: stream.and_then(|_| self.router.credit(target)),
             codec: self.shared.codec,
             body,
             context: context::Context {
@@ -303,9 +319,9 @@ impl<T: Transport> Driver<T> {
         let mut state = self.shared.lock();
         let mut start = 0;
         for (id, end) in self.answers.ends.drain(..) {
-            state
-                .connection
-                .answer_encoded(id, &self.answers.bytes[start..end]);
+            let frame = &self.answers.bytes[start..end];
+            let wakers = &mut self.events.wakers;
+            state.connection.answer_encoded(id, frame, wakers);
             start = end;
         }
         for (id, task) in self.spawned.drain(..) {
@@ -315,6 +331,7 @@ impl<T: Transport> Driver<T> {
             state.connection.notification_handled();
         }
         drop(state);
+        self.events.wakers.drain(..).for_each(Waker::wake);
         self.answers.bytes.clear();
         if self.answers.bytes.capacity() > 64 << 10 {
             self.answers.bytes = Vec::new();
@@ -402,7 +419,7 @@ impl<T: Transport> Driver<T> {
         let written = self.transport.bytes_written();
         let now = Instant::now();
         match self.stalled {
-            Some((_, before)) if before == written => {}
+            Some((_, before)) if written - before < MIN_PROGRESS_BYTES => {}
             _ => self.stalled = Some((now, written)),
         }
         let shared = self.shared.clone();
@@ -437,9 +454,12 @@ impl<T: Transport> Driver<T> {
             Some(_) => return,
             timer => *timer = Some(Box::pin(sleep_until(next))),
         }
-        // Polled once, so that it wakes this task; after that a look at it is enough.
+        // Polled once, so that it wakes this task; after that a look at it is enough. Outside the
+        // cooperative budget: without it nothing would be registered, and nobody be woken.
         if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
+            && pin!(tokio::task::unconstrained(timer.as_mut()))
+                .poll(cx)
+                .is_ready()
         {
             cx.waker().wake_by_ref();
         }
@@ -457,7 +477,7 @@ impl<T: Transport> Driver<T> {
             ));
         }
         if let Some((since, before)) = self.stalled
-            && before == self.transport.bytes_written()
+            && self.transport.bytes_written() - before < MIN_PROGRESS_BYTES
             && now - since >= self.shared.limits.write_stall
         {
             return Err(CloseReason::local(
@@ -489,6 +509,9 @@ impl<T: Transport> Driver<T> {
         }
         state.connection.close(reason, &mut wakers);
         let tasks = std::mem::take(&mut state.tasks);
+        // Nothing that others do concerns this task any more.
+        state.driver = None;
+        state.task = None;
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
@@ -548,10 +571,14 @@ impl<T> Drop for Driver<T> {
         let mut wakers = Vec::new();
         let mut state = self.shared.lock();
         state.connection.close(
-            CloseReason::local(CloseCode::GOING_AWAY, "the runtime was shut down"),
+            CloseReason::local(CloseCode::GOING_AWAY, "the connection's task was dropped"),
             &mut wakers,
         );
+        let tasks = std::mem::take(&mut state.tasks);
+        state.driver = None;
+        state.task = None;
         drop(state);
+        tasks.into_iter().flatten().for_each(|task| task.abort());
         wakers.into_iter().for_each(Waker::wake);
         self.shared.changed.notify_waiters();
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -21,6 +22,7 @@ use crate::{
 /// One connection, as everyone but its own task sees it.
 pub(crate) struct Shared {
     state: Mutex<State>,
+    pub(crate) side: Side,
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
     pub(crate) info: ConnectionInfo,
@@ -47,7 +49,9 @@ pub(crate) struct State {
     pub(crate) is_open: bool,
     /// What this end wants to end the connection with.
     pub(crate) close: Option<CloseReason>,
-    /// Nobody holds the connection any more: end it when nothing is in flight.
+    /// How many handles keep the connection up.
+    holders: usize,
+    /// None does any more: end it when nothing is in flight.
     pub(crate) close_when_idle: bool,
 }
 
@@ -63,8 +67,10 @@ impl Shared {
                 lanes_free: Vec::new(),
                 is_open: false,
                 close: None,
+                holders: 0,
                 close_when_idle: false,
             }),
+            side,
             codec,
             limits,
             info,
@@ -102,8 +108,17 @@ impl Shared {
         });
     }
 
-    pub(crate) fn close_when_idle(&self) {
-        self.wake_after(|state| state.close_when_idle = true);
+    /// One more keeps the connection up.
+    pub(crate) fn hold(&self) {
+        self.lock().holders += 1;
+    }
+
+    /// One less keeps the connection up. After the last one it ends when nothing is in flight.
+    pub(crate) fn release(&self) {
+        self.wake_after(|state| {
+            state.holders -= 1;
+            state.close_when_idle = state.holders == 0;
+        });
     }
 
     /// Changes something that the connection's task has to look at, even if a write is blocked.
@@ -156,13 +171,22 @@ impl HandlerGuard {
         }
     }
 
+    /// Waits until an answer may be written.
+    pub(super) async fn room(&self) {
+        poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            state.connection.poll_room(cx.waker())
+        })
+        .await;
+    }
+
     pub(super) fn answer(mut self, reply: Reply) {
         self.answered = true;
         let mut frame = scratch::take();
         let limit = self.shared.lock().connection.max_outgoing_body_bytes();
         reply.encode(self.id, self.shared.codec, limit, &mut frame);
-        self.shared.update(|state, _| {
-            state.connection.answer_encoded(self.id, &frame);
+        self.shared.update(|state, wakers| {
+            state.connection.answer_encoded(self.id, &frame, wakers);
             state.forget_task(self.id);
         });
         scratch::put(frame);
@@ -172,8 +196,8 @@ impl HandlerGuard {
 impl Drop for HandlerGuard {
     fn drop(&mut self) {
         if !self.answered {
-            self.shared.update(|state, _| {
-                state.connection.handler_dropped(self.id);
+            self.shared.update(|state, wakers| {
+                state.connection.handler_dropped(self.id, wakers);
                 state.forget_task(self.id);
             });
         }

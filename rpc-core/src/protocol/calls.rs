@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::slots::Slots;
+use super::{slots::Slots, stream::Streams};
 use crate::status::{Code, Fate, Status};
 
 /// Answers up to this size are copied into their slot, so that a small one does not keep the
@@ -60,6 +60,10 @@ struct Slot {
     sequence: u64,
     /// Where a small answer is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
+    /// For a call with a stream.
+    streams: Option<Box<Streams>>,
+    /// Which of the slot's calls this is, for handles that outlive theirs.
+    generation: u64,
 }
 
 /// The table. Slots are counted from 0 here and from 1 in ids.
@@ -90,9 +94,12 @@ impl Calls {
                 deadline: None,
                 sequence: 0,
                 buffer: Vec::new(),
+                streams: None,
+                generation: 0,
             });
         }
         let slot = &mut self.slots[index];
+        slot.generation += 1;
         slot.local = Local::Waiting(waker);
         slot.open = true;
         slot.deadline = deadline;
@@ -101,6 +108,89 @@ impl Calls {
             earlier(&mut self.next_deadline, deadline);
         }
         index
+    }
+
+    /// Gives a call that was just entered its streams, and returns its generation.
+    pub(super) fn attach(&mut self, index: usize, streams: Streams) -> u64 {
+        let slot = &mut self.slots[index];
+        slot.streams = Some(Box::new(streams));
+        slot.generation
+    }
+
+    /// The streams of a call, as its own handles see them.
+    pub(super) fn streams(&mut self, index: usize, generation: u64) -> Option<&mut Streams> {
+        let slot = self.slots.get_mut(index)?;
+        if slot.generation != generation || matches!(slot.local, Local::Gone) {
+            return None;
+        }
+        slot.streams.as_deref_mut()
+    }
+
+    /// The streams of a call, as frames of the peer mean them.
+    pub(super) fn open_streams(&mut self, index: usize) -> Option<&mut Streams> {
+        let slot = self.slots.get_mut(index).filter(|slot| slot.open)?;
+        slot.streams.as_deref_mut()
+    }
+
+    /// Whether the call waits for its answer and has no stream, so that none can be opened.
+    pub(super) fn is_unary(&self, index: usize) -> bool {
+        self.slots.get(index).is_some_and(|slot| {
+            slot.open && slot.streams.is_none() && matches!(slot.local, Local::Waiting(_))
+        })
+    }
+
+    /// The call was accepted: its deadline no longer holds.
+    pub(super) fn opened(&mut self, index: usize, wakers: &mut Vec<Waker>) {
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.open) else {
+            return;
+        };
+        slot.deadline = None;
+        if let Some(streams) = &mut slot.streams {
+            streams.is_open = true;
+            wakers.extend(streams.opening.take());
+        }
+    }
+
+    /// Ends a call before the peer does. Says whether the peer is to be told.
+    pub(super) fn give_up(
+        &mut self,
+        index: usize,
+        status: Status,
+        wakers: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return false;
+        };
+        let Local::Waiting(waker) = &mut slot.local else {
+            return false;
+        };
+        wakers.extend(waker.take());
+        slot.local = Local::Done(Answer::Failed(Box::new(Failure {
+            status,
+            details: Bytes::new(),
+        })));
+        slot.deadline = None;
+        if let Some(streams) = &mut slot.streams {
+            streams.end(wakers);
+        }
+        slot.open
+    }
+
+    /// Whether an answer, or a failure, is there to be taken.
+    pub(super) fn is_done(&self, index: usize) -> bool {
+        let slot = self.slots.get(index);
+        slot.is_some_and(|slot| matches!(slot.local, Local::Done(_)))
+    }
+
+    /// Wakes whoever waits to send an item, since there is room in the outbox again.
+    pub(super) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
+        for slot in &mut self.slots {
+            if let Some(streams) = &mut slot.streams
+                && let Some(outgoing) = &mut streams.outgoing
+            {
+                outgoing.wake(wakers);
+            }
+        }
     }
 
     /// Slots in use, tombstones included: what the peer counts as in flight, and what is answered
@@ -130,7 +220,7 @@ impl Calls {
                 Answer::Shared(whole.slice_ref(body))
             });
         }
-        self.ended(index);
+        self.ended(index, wakers);
         true
     }
 
@@ -148,20 +238,32 @@ impl Calls {
             wakers.extend(waker.take());
             slot.local = Local::Done(Answer::Failed(Box::new(failure())));
         }
-        self.ended(index);
+        self.ended(index, wakers);
         true
     }
 
-    fn ended(&mut self, index: usize) {
+    /// A terminal frame has come whose content is of no use.
+    pub(super) fn terminated(&mut self, index: usize, wakers: &mut Vec<Waker>) {
+        if self.slots.get(index).is_some_and(|slot| slot.open) {
+            self.ended(index, wakers);
+        }
+    }
+
+    fn ended(&mut self, index: usize, wakers: &mut Vec<Waker>) {
         let slot = &mut self.slots[index];
         slot.open = false;
+        if let Some(streams) = &mut slot.streams {
+            streams.end(wakers);
+        }
         if matches!(slot.local, Local::Gone) {
+            slot.streams = None;
             self.tombstones -= 1;
+            self.crowded_since = None;
             self.free.give_back(index);
         }
     }
 
-    /// The caller asks for its answer. A copied one is exchanged for `buffer`.
+    /// The caller asks for its answer. A copied one is put into `buffer`.
     pub(super) fn poll(
         &mut self,
         index: usize,
@@ -182,7 +284,9 @@ impl Calls {
                     unreachable!("matched above");
                 };
                 if matches!(answer, Answer::Copied) {
-                    std::mem::swap(&mut slot.buffer, buffer);
+                    // Not exchanged: each slot would end up with a large buffer of some thread.
+                    buffer.clear();
+                    buffer.extend_from_slice(&slot.buffer);
                 }
                 self.left(index);
                 Poll::Ready(answer)
@@ -193,8 +297,11 @@ impl Calls {
     }
 
     /// The caller gives up. Says whether the peer is to be told.
-    pub(super) fn abandon(&mut self, index: usize) -> bool {
+    pub(super) fn abandon(&mut self, index: usize, wakers: &mut Vec<Waker>) -> bool {
         let slot = &mut self.slots[index];
+        if let Some(streams) = &mut slot.streams {
+            streams.end(wakers);
+        }
         let cancel = match std::mem::replace(&mut slot.local, Local::Gone) {
             Local::Waiting(_) => slot.open,
             Local::Done(_) => false,
@@ -207,6 +314,7 @@ impl Calls {
     fn left(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.deadline = None;
+        slot.streams = None;
         if slot.open {
             self.tombstones += 1;
         } else {
@@ -243,6 +351,9 @@ impl Calls {
                 details: Bytes::new(),
             })));
             slot.deadline = None;
+            if let Some(streams) = &mut slot.streams {
+                streams.end(wakers);
+            }
             expired(index);
         }
     }
@@ -274,7 +385,7 @@ impl Calls {
                 })));
             }
             if slot.open {
-                self.ended(index);
+                self.ended(index, wakers);
             }
         }
         self.next_deadline = None;
@@ -313,7 +424,7 @@ mod tests {
     fn an_abandoned_call_keeps_its_slot_until_the_terminal_frame() {
         let mut calls = Calls::default();
         let index = calls.insert(None, None, 1);
-        assert!(calls.abandon(index));
+        assert!(calls.abandon(index, &mut Vec::new()));
         assert_eq!(calls.in_use(), 1);
         assert!(calls.respond(index, b"late", &Bytes::new(), &mut Vec::new()));
         assert_eq!(calls.in_use(), 0);
@@ -341,7 +452,7 @@ mod tests {
         let mut calls = Calls::default();
         for _ in 0..3 {
             let index = calls.insert(None, None, 1);
-            calls.abandon(index);
+            calls.abandon(index, &mut Vec::new());
         }
         let now = Instant::now();
         assert!(!calls.is_crowded(4, now));

@@ -3,29 +3,34 @@
 
 mod incoming;
 mod outgoing;
+mod streams;
 
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
     calls::Calls,
-    event::{Event, Events, ProtocolError, Resolve, Target},
+    event::{Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
     frame::{CallId, Frame, Head, Position, Side, next_frame},
     handshake::{self, PeerLimits},
     inbound::{Inbound, Stop},
+    options::OptionKey,
     outbox::{Batch, Outbox},
+    stream::{STREAM_BYTES, STREAM_ITEMS},
     waiters::Waiters,
 };
 use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
-    status::Fate,
+    status::{Code, Fate, Status},
 };
-pub(crate) use outgoing::{Admission, Outgoing};
+use incoming::Alias;
+pub(crate) use outgoing::{Admission, Outgoing, Started};
+pub(crate) use streams::{StreamRef, StreamSpec};
 
 /// Room that a body must leave for its frame in a message: fields, a method name, options, an
 /// error's text, all of them escaped in JSON.
@@ -33,6 +38,13 @@ const FRAME_BYTES: usize = 32 << 10;
 
 /// No peer may ask for smaller messages.
 const MIN_MESSAGE_BYTES: usize = 64 << 10;
+
+/// How often a peer is helped with a misspelt name: looking for the right one takes a while.
+const MAX_SUGGESTIONS: usize = 16;
+
+/// The most calls that may be in flight, whatever is configured: a peer chooses which entry of the
+/// table it uses.
+const MAX_IN_FLIGHT: usize = 1 << 16;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
@@ -63,9 +75,13 @@ pub struct Connection {
 
     /// Which of the process's aliases this connection's peer knows.
     aliases_sent: Vec<u64>,
-    aliases_received: Vec<Option<Result<Target, String>>>,
+    aliases_received: Vec<Option<Alias>>,
+    /// How many more times an unknown name is worth looking for one that is like it.
+    suggestions: usize,
 
     outbox: Outbox,
+    /// Handlers that have ended and wait for room for their answers.
+    room_wakers: Vec<Waker>,
     /// Counted frames that were handed to the transport.
     transmitted: u64,
     /// Counted frames that came in.
@@ -85,7 +101,8 @@ pub struct Connection {
 impl Connection {
     /// An end of a new connection. The dialler's HELLO is the first thing in its outbox.
     #[must_use]
-    pub fn new(side: Side, codec: Codec, limits: Limits) -> Self {
+    pub fn new(side: Side, codec: Codec, mut limits: Limits) -> Self {
+        limits.max_in_flight = limits.max_in_flight.min(MAX_IN_FLIGHT);
         let notify_granted = limits.notification_credit;
         let mut connection = Connection {
             side,
@@ -100,7 +117,9 @@ impl Connection {
             refusals: 0,
             aliases_sent: Vec::new(),
             aliases_received: Vec::new(),
+            suggestions: MAX_SUGGESTIONS,
             outbox: Outbox::new(codec),
+            room_wakers: Vec::new(),
             transmitted: 0,
             received: 0,
             notify_credit: 0,
@@ -158,14 +177,20 @@ impl Connection {
         methods: &impl Resolve,
         events: &mut Events,
     ) -> Result<bool, ProtocolError> {
+        let first = events.queue.len();
+        let mut finished = false;
         for _ in 0..limit {
             let Some(frame) = next_frame(self.codec, message, position)? else {
-                self.write_pong();
-                return Ok(true);
+                if !self.is_congested() {
+                    self.write_pong();
+                }
+                finished = true;
+                break;
             };
             self.frame(&frame, message, now, methods, events)?;
         }
-        Ok(false)
+        unpin_message(message, &mut events.queue[first..]);
+        Ok(finished)
     }
 
     fn frame(
@@ -180,6 +205,9 @@ impl Connection {
             return self.open(frame, events);
         }
         self.received += u64::from(frame.head.is_counted());
+        if let Some(key) = misunderstood(frame) {
+            return self.not_understood(frame, key, events);
+        }
         match &frame.head {
             Head::Response { id } => {
                 if let Some(index) = self.own_call(*id) {
@@ -204,7 +232,9 @@ impl Connection {
                 self.request(*id, method, frame, message, now, methods, events)?;
             }
             Head::Cancel { id } => {
-                if id.side() != self.side && self.inbound.stop(*id, Stop::Cancelled) {
+                if id.side() == self.side {
+                    self.items_refused(*id, events);
+                } else if self.inbound.stop(*id, Stop::Cancelled) {
                     events.queue.push(Event::Stop { id: *id });
                 }
             }
@@ -212,27 +242,68 @@ impl Connection {
                 self.notification(method, frame, message, methods, events)?;
             }
             Head::Define { alias, method } => self.define(*alias, method, methods)?,
-            Head::Credit { id, items, .. } => {
+            Head::Credit { id, items, bytes } => {
                 if *id == CallId::NOTIFICATIONS {
                     let items = usize::try_from(*items).unwrap_or(usize::MAX);
                     self.notify_credit = self.notify_credit.saturating_add(items);
                     self.admit_notifications(&mut events.wakers);
+                } else {
+                    self.stream_credit(*id, *items, *bytes, events);
                 }
             }
+            Head::Open { id } => self.opened(*id, frame.options, events),
+            Head::Item { id } => {
+                // An item may wait for long, and is not to keep its message alive all the while.
+                let is_small = frame.payload.len() < message.len() / 4;
+                let body = if is_small {
+                    Bytes::copy_from_slice(frame.payload)
+                } else {
+                    message.slice_ref(frame.payload)
+                };
+                self.item(*id, body, events);
+            }
+            Head::End { id } => self.items_ended(*id, events),
             Head::Ping { token, .. } => self.pong = Some(*token),
             Head::Hello | Head::Welcome => {
                 return Err(ProtocolError::Unexpected("a second HELLO or WELCOME"));
             }
-            // Streams, large bodies and resume: frames of calls that this version does not open,
-            // and acknowledgements that it does not need.
-            Head::Item { .. }
-            | Head::End { .. }
-            | Head::Chunk { .. }
-            | Head::Open { .. }
+            // Large bodies and resume: pieces of bodies that were refused, and acknowledgements
+            // that this version does not need.
+            Head::Chunk { .. }
             | Head::Pong { .. }
             | Head::Ack { .. }
             | Head::GoAway { .. }
             | Head::Ignored { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A frame that says something which this end would get wrong: it ends the call that it belongs
+    /// to, or the connection.
+    fn not_understood(
+        &mut self,
+        frame: &Frame<'_>,
+        key: u64,
+        events: &mut Events,
+    ) -> Result<(), ProtocolError> {
+        let (Head::Response { id } | Head::Error { id, .. } | Head::Item { id }) = frame.head
+        else {
+            return Err(ProtocolError::Option(key));
+        };
+        if let Some(index) = self.own_call(id) {
+            let status = Status::new(
+                Code::UNIMPLEMENTED,
+                format!("option {key} of the answer is not understood"),
+            );
+            if matches!(frame.head, Head::Item { .. }) {
+                self.fail_own(index, status, events);
+            } else {
+                // The call is over for the peer: nothing to cancel.
+                self.calls.give_up(index, status, &mut events.wakers);
+                self.calls.terminated(index, &mut events.wakers);
+            }
+        } else if self.inbound.stop(id, Stop::NotUnderstood) {
+            events.queue.push(Event::Stop { id });
         }
         Ok(())
     }
@@ -264,11 +335,9 @@ impl Connection {
         Ok(())
     }
 
-    /// One PONG for all the PINGs of a message: an answer to the last proves as much.
+    /// One PONG for all the PINGs of a message: an answer to the last proves as much. While too
+    /// much waits to be written, one for those of several.
     fn write_pong(&mut self) {
-        if self.is_congested() {
-            return;
-        }
         if let Some(token) = self.pong.take() {
             let count = self.received;
             self.outbox.push(&Frame::new(Head::Pong { count, token }));
@@ -289,6 +358,7 @@ impl Connection {
             self.cancel(index);
         }
         self.calls_waiting.expire(now, &mut events.wakers);
+        self.notify_waiting.expire(now, &mut events.wakers);
         let side = self.side.other();
         self.inbound.expire(now, |slot| {
             events.queue.push(Event::Stop {
@@ -310,6 +380,7 @@ impl Connection {
         [
             self.calls.next_timeout(),
             self.calls_waiting.next_timeout(),
+            self.notify_waiting.next_timeout(),
             self.inbound.next_timeout(),
         ]
         .into_iter()
@@ -331,15 +402,35 @@ impl Connection {
         self.outbox.len() > self.limits.outbound_queue_bytes
     }
 
+    /// How many bytes may be added to what waits before it is too much.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        let limit = self.limits.outbound_queue_bytes;
+        limit.saturating_sub(self.outbox.len())
+    }
+
+    /// Ready when an answer may be written.
+    pub(crate) fn poll_room(&mut self, waker: &Waker) -> Poll<()> {
+        if self.closed.is_some() || !self.is_congested() {
+            return Poll::Ready(());
+        }
+        self.room_wakers.push(waker.clone());
+        Poll::Pending
+    }
+
     /// Takes all that waits. It counts as sent from now on.
     pub fn take_output(&mut self, batch: &mut Batch, wakers: &mut Vec<Waker>) {
         let congested = self.is_congested();
+        self.write_pong();
         self.outbox.take(batch);
         self.transmitted = self.outbox.counted();
         self.refusals = 0;
         if congested {
             self.admit_calls(wakers);
             self.admit_notifications(wakers);
+            self.calls.wake_senders(wakers);
+            self.inbound.wake_senders(wakers);
+            wakers.append(&mut self.room_wakers);
         }
     }
 
@@ -357,8 +448,52 @@ impl Connection {
             };
             closed_status(&reason, fate)
         });
+        self.inbound.end_all(wakers);
         self.calls_waiting.wake_all(wakers);
         self.notify_waiting.wake_all(wakers);
+        wakers.append(&mut self.room_wakers);
+        // Handles of a connection may outlive it for long: its buffers go now.
+        self.inbound = Inbound::default();
+        self.outbox = Outbox::new(self.codec);
+        self.aliases_received = Vec::new();
+        self.aliases_sent = Vec::new();
         self.closed = Some(reason);
     }
+}
+
+/// Copies bodies that are small beside the message that they stand in, so that a call which takes
+/// long does not keep a large message alive. Many calls that share a message may share its bytes.
+fn unpin_message(message: &Bytes, events: &mut [Event]) {
+    const SMALL_MESSAGE_BYTES: usize = 4 << 10;
+    if message.len() <= SMALL_MESSAGE_BYTES {
+        return;
+    }
+    let is_call =
+        |event: &&mut Event| matches!(event, Event::Request { .. } | Event::Notification { .. });
+    let calls = events.iter_mut().filter(is_call).count();
+    for event in events {
+        if let Event::Request { body, .. } | Event::Notification { body, .. } = event {
+            let share = message.len() / calls;
+            if share > SMALL_MESSAGE_BYTES && body.len() < share / 4 {
+                *body = Bytes::copy_from_slice(body);
+            }
+        }
+    }
+}
+
+/// The key of an option that must be understood and is not. Those of calls are looked at by
+/// themselves, since they refuse the call.
+fn misunderstood(frame: &Frame<'_>) -> Option<u64> {
+    if frame.options.is_empty() {
+        return None;
+    }
+    let known: &[u64] = match frame.head {
+        Head::Request { .. } | Head::Notify { .. } | Head::Volatile { .. } => return None,
+        Head::Open { .. } => &[STREAM_ITEMS, STREAM_BYTES],
+        _ => &[],
+    };
+    frame.options.entries().find_map(|(key, _)| match key {
+        OptionKey::Integer(key) if key % 2 == 0 && !known.contains(&key) => Some(key),
+        _ => None,
+    })
 }

@@ -15,15 +15,55 @@ pub struct Target {
     pub service: u32,
     /// The method within it.
     pub method: u32,
+    /// Its shape.
+    pub kind: MethodKind,
+}
+
+/// The shape of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MethodKind {
+    /// One request, one response.
+    Unary,
+    /// One-way.
+    Notification,
+    /// One request; the answer is a stream.
+    ServerStreaming,
+    /// The caller sends a stream; one response.
+    ClientStreaming,
+    /// A stream each way.
+    Bidirectional,
+}
+
+impl MethodKind {
+    /// Whether the caller sends a stream.
+    #[must_use]
+    pub const fn takes_stream(self) -> bool {
+        matches!(
+            self,
+            MethodKind::ClientStreaming | MethodKind::Bidirectional
+        )
+    }
+
+    /// Whether the answer is a stream.
+    #[must_use]
+    pub const fn returns_stream(self) -> bool {
+        matches!(
+            self,
+            MethodKind::ServerStreaming | MethodKind::Bidirectional
+        )
+    }
 }
 
 /// Finds methods by the names that the peer uses.
 pub trait Resolve {
-    /// The method, or a message for the caller that says what there is instead.
-    ///
-    /// # Errors
-    /// A lower-case phrase for the ERROR frame.
-    fn resolve(&self, name: &str) -> Result<Target, String>;
+    /// The method of this name.
+    fn resolve(&self, name: &str) -> Option<Target>;
+
+    /// Why there is none, as a lower-case phrase for the ERROR frame.
+    fn explain(&self, name: &str) -> String {
+        format!("no method {name:?}")
+    }
 }
 
 /// What came in and needs somebody's attention.
@@ -39,6 +79,8 @@ pub enum Event {
         target: Target,
         /// Arguments.
         body: Bytes,
+        /// What the handles of its streams know it by; 0 for a call without.
+        generation: u64,
         /// When it is no longer of use.
         deadline: Option<Instant>,
         /// What the caller sent along.

@@ -6,6 +6,7 @@ use super::{
     frame::Frame,
     frame::Head,
     options::{EncodedOptions, OptionKey, Options, OptionsBuilder},
+    stream::StreamCredit,
 };
 use crate::{body::Codec, limits::Limits};
 
@@ -15,6 +16,8 @@ const MAX_IN_FLIGHT: u64 = 5;
 const NOTIFICATION_CREDIT: u64 = 7;
 const DEFAULT_DEADLINE_MS: u64 = 9;
 const AGENT: u64 = 11;
+const STREAM_ITEMS: u64 = 13;
+const STREAM_BYTES: u64 = 15;
 
 /// What the other end of the connection accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct PeerLimits {
     pub max_in_flight: usize,
     /// Notifications that it lets wait.
     pub notification_credit: usize,
+    /// How much of a stream may be on its way to it, unless it says otherwise.
+    pub stream_credit: StreamCredit,
     /// The deadline of its own calls that do not carry one.
     pub default_deadline: Option<Duration>,
 }
@@ -46,6 +51,7 @@ impl From<&Limits> for PeerLimits {
             max_body_bytes: limits.max_body_bytes,
             max_in_flight: limits.max_in_flight,
             notification_credit: limits.notification_credit,
+            stream_credit: limits.stream_credit,
             default_deadline: limits.default_deadline,
         }
     }
@@ -72,6 +78,16 @@ pub(super) fn announce(codec: Codec, limits: &Limits) -> EncodedOptions {
         NOTIFICATION_CREDIT,
         own.notification_credit,
         defaults.notification_credit,
+    );
+    differing(
+        STREAM_ITEMS,
+        own.stream_credit.items as usize,
+        defaults.stream_credit.items as usize,
+    );
+    differing(
+        STREAM_BYTES,
+        own.stream_credit.bytes as usize,
+        defaults.stream_credit.bytes as usize,
     );
     if own.default_deadline != defaults.default_deadline {
         options.uint(DEFAULT_DEADLINE_MS, deadline_ms(own.default_deadline));
@@ -104,6 +120,12 @@ pub(super) fn read(options: Options<'_>) -> Result<PeerLimits, u64> {
             (MAX_BODY_BYTES, Some(size)) => limits.max_body_bytes = size,
             (MAX_IN_FLIGHT, Some(size)) => limits.max_in_flight = size,
             (NOTIFICATION_CREDIT, Some(size)) => limits.notification_credit = size,
+            (STREAM_ITEMS, Some(size)) => {
+                limits.stream_credit.items = u32::try_from(size).unwrap_or(u32::MAX);
+            }
+            (STREAM_BYTES, Some(size)) => {
+                limits.stream_credit.bytes = u32::try_from(size).unwrap_or(u32::MAX);
+            }
             (DEFAULT_DEADLINE_MS, Some(_)) => {
                 limits.default_deadline = number
                     .filter(|number| *number > 0)

@@ -1,8 +1,10 @@
 //! The peer's calls that are executed here.
 
+use std::task::Waker;
+
 use tokio::time::Instant;
 
-use super::{calls::earlier, frame::CallId};
+use super::{calls::earlier, frame::CallId, stream::Streams};
 use crate::status::{Code, Fate, Status};
 
 /// The calls of the peer, by the slot in their id. Never more than the limit in flight.
@@ -10,6 +12,8 @@ use crate::status::{Code, Fate, Status};
 pub(super) struct Inbound {
     slots: Vec<Option<Running>>,
     running: usize,
+    /// How many calls ever had a stream.
+    generations: u64,
     next_deadline: Option<Instant>,
 }
 
@@ -18,6 +22,8 @@ struct Running {
     deadline: Option<Instant>,
     /// Why the handler was told to stop, if it was.
     stopped: Option<Stop>,
+    /// For a call with a stream, with the number that its handles know it by.
+    streams: Option<(u64, Box<Streams>)>,
 }
 
 /// Why a handler is stopped before it has ended.
@@ -27,6 +33,10 @@ pub(crate) enum Stop {
     Cancelled,
     /// Its deadline passed.
     Expired,
+    /// The caller sent items beyond its credit.
+    BeyondCredit,
+    /// The caller sent an item with an option that must be understood and is not.
+    NotUnderstood,
 }
 
 impl Stop {
@@ -36,6 +46,14 @@ impl Stop {
             Stop::Expired => Status::new(
                 Code::DEADLINE_EXCEEDED,
                 "the handler did not end within the deadline, as the callee noticed",
+            ),
+            Stop::NotUnderstood => Status::new(
+                Code::UNIMPLEMENTED,
+                "an option of an item is not understood",
+            ),
+            Stop::BeyondCredit => Status::new(
+                Code::RESOURCE_EXHAUSTED,
+                "more items than there was credit for",
             ),
         }
         .with_fate(Fate::Unknown)
@@ -63,6 +81,7 @@ impl Inbound {
         self.slots[index] = Some(Running {
             deadline,
             stopped: None,
+            streams: None,
         });
         self.running += 1;
         if let Some(deadline) = deadline {
@@ -71,10 +90,60 @@ impl Inbound {
         Entry::Accepted
     }
 
-    /// Whether the call has not ended.
-    pub(super) fn is_live(&self, id: CallId) -> bool {
-        let slot = index(id).and_then(|index| self.slots.get(index));
-        slot.is_some_and(Option::is_some)
+    /// Gives a call that was just entered its streams, and returns the number that its handles
+    /// know it by: they may outlive it, and its id be used again.
+    pub(super) fn attach(&mut self, id: CallId, streams: Streams) -> u64 {
+        self.generations += 1;
+        let generation = self.generations;
+        if let Some(running) = self.running_mut(id) {
+            running.streams = Some((generation, Box::new(streams)));
+        }
+        generation
+    }
+
+    fn running_mut(&mut self, id: CallId) -> Option<&mut Running> {
+        self.slots.get_mut(index(id)?)?.as_mut()
+    }
+
+    /// The streams of a call, as its own handles see them.
+    pub(super) fn streams(&mut self, id: CallId, generation: u64) -> Option<&mut Streams> {
+        match &mut self.running_mut(id)?.streams {
+            Some((own, streams)) if *own == generation => Some(streams),
+            _ => None,
+        }
+    }
+
+    /// The streams of a call, as frames of the peer mean them.
+    pub(super) fn open_streams(&mut self, id: CallId) -> Option<&mut Streams> {
+        let streams = self.running_mut(id)?.streams.as_mut()?;
+        Some(&mut streams.1)
+    }
+
+    /// The call was accepted: its deadline no longer holds.
+    pub(super) fn opened(&mut self, id: CallId) {
+        if let Some(running) = self.running_mut(id) {
+            running.deadline = None;
+        }
+    }
+
+    /// Wakes whoever waits to send an item, since there is room in the outbox again.
+    pub(super) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
+        for running in self.slots.iter_mut().flatten() {
+            if let Some((_, streams)) = &mut running.streams
+                && let Some(outgoing) = &mut streams.outgoing
+            {
+                outgoing.wake(wakers);
+            }
+        }
+    }
+
+    /// Wakes whoever waits at any stream: the connection is over.
+    pub(super) fn end_all(&mut self, wakers: &mut Vec<Waker>) {
+        for running in self.slots.iter_mut().flatten() {
+            if let Some((_, streams)) = &mut running.streams {
+                streams.end(wakers);
+            }
+        }
     }
 
     /// How many run.
@@ -82,15 +151,19 @@ impl Inbound {
         self.running
     }
 
+    /// Whether the call has not ended.
     pub(super) fn contains(&self, id: CallId) -> bool {
         let running = index(id).and_then(|index| self.slots.get(index));
         running.is_some_and(Option::is_some)
     }
 
     /// The call has ended, and why it was stopped if it was. `None` when it was not live.
-    pub(super) fn remove(&mut self, id: CallId) -> Option<Option<Stop>> {
-        let ended = self.slots.get_mut(index(id)?)?.take()?;
+    pub(super) fn remove(&mut self, id: CallId, wakers: &mut Vec<Waker>) -> Option<Option<Stop>> {
+        let mut ended = self.slots.get_mut(index(id)?)?.take()?;
         self.running -= 1;
+        if let Some((_, streams)) = &mut ended.streams {
+            streams.end(wakers);
+        }
         Some(ended.stopped)
     }
 

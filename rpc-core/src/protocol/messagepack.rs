@@ -176,32 +176,42 @@ fn expected(what: &'static str, error: FrameError) -> FrameError {
 /// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
 pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
     let mut reader = Reader(bytes);
-    // How many values are left in each array and map around the current one.
-    let mut around = [0; MAX_NESTING];
-    let mut depth = 0;
-    let mut left = 1;
-    loop {
-        while left == 0 {
-            if depth == 0 {
-                return match reader.0 {
-                    [] => Ok(()),
-                    _ => Err("something follows the value"),
-                };
-            }
-            depth -= 1;
-            left = around[depth];
+    // Each level takes a byte at least: most bodies are too short for too many.
+    if bytes.len() <= MAX_NESTING {
+        let mut left = 1;
+        while left > 0 {
+            left = left - 1 + reader.step()?.unwrap_or(0);
         }
-        left -= 1;
-        let inner = reader.step().map_err(|error| match error {
-            FrameError::Truncated => "it ends within a value",
-            _ => "no MessagePack",
-        })?;
-        if let Some(values) = inner {
-            *around
-                .get_mut(depth)
-                .ok_or("nested deeper than 64 levels")? = left;
-            depth += 1;
-            left = values;
+    } else {
+        reader.skip_nested()?;
+    }
+    match reader.0 {
+        [] => Ok(()),
+        _ => Err("something follows the value"),
+    }
+}
+
+/// Why a value cannot be passed over.
+#[derive(Clone, Copy)]
+enum Fault {
+    Truncated,
+    NoValue,
+}
+
+impl From<Fault> for FrameError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Truncated => FrameError::Truncated,
+            Fault::NoValue => FrameError::Expected("a MessagePack value"),
+        }
+    }
+}
+
+impl From<Fault> for &'static str {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Truncated => "it ends within a value",
+            Fault::NoValue => "no MessagePack",
         }
     }
 }
@@ -438,27 +448,62 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Moves past a value, or into an array or map. Then it says how many values stand in there.
-    fn step(&mut self) -> Result<Option<usize>, FrameError> {
-        let bytes = match self.marker()? {
-            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => {
-                0
+    /// Moves past a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].
+    fn skip_nested(&mut self) -> Result<(), &'static str> {
+        // How many values are left in each array and map around the current one.
+        let mut around = [0; MAX_NESTING];
+        let mut depth = 0;
+        let mut left = 1;
+        loop {
+            while left > 0 {
+                left -= 1;
+                if let Some(values) = self.step()? {
+                    *around
+                        .get_mut(depth)
+                        .ok_or("nested deeper than 64 levels")? = left;
+                    depth += 1;
+                    left = values;
+                }
             }
+            if depth == 0 {
+                return Ok(());
+            }
+            depth -= 1;
+            left = around[depth];
+        }
+    }
+
+    /// Moves past a value, or into an array or map. Then it says how many values stand in there.
+    #[inline(always)]
+    fn step(&mut self) -> Result<Option<usize>, Fault> {
+        let (first, rest) = self.0.split_first().ok_or(Fault::Truncated)?;
+        self.0 = rest;
+        let bytes = match *first {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => return Ok(None),
+            fixmap @ 0x80..=0x8f => return self.values(2 * usize::from(fixmap & 0xf)),
+            fixarray @ 0x90..=0x9f => return self.values(usize::from(fixarray & 0xf)),
+            fixstr @ 0xa0..=0xbf => usize::from(fixstr & 0x1f),
+            0xc4 | 0xd9 => self.claim::<1>()?,
+            other => return self.rare_step(other),
+        };
+        self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
+        Ok(None)
+    }
+
+    /// The values that are not in every body.
+    fn rare_step(&mut self, first: u8) -> Result<Option<usize>, Fault> {
+        let bytes = match Marker::from_u8(first) {
             Marker::U8 | Marker::I8 => 1,
             Marker::U16 | Marker::I16 => 2,
             Marker::U32 | Marker::I32 | Marker::F32 => 4,
             Marker::U64 | Marker::I64 | Marker::F64 => 8,
-            Marker::FixStr(length) => usize::from(length),
-            Marker::Str8 | Marker::Bin8 => self.length(1)?,
-            Marker::Str16 | Marker::Bin16 => self.length(2)?,
-            Marker::Str32 | Marker::Bin32 => self.length(4)?,
-            Marker::FixArray(length) => return self.values(usize::from(length)),
-            Marker::Array16 => return self.length(2).and_then(|length| self.values(length)),
-            Marker::Array32 => return self.length(4).and_then(|length| self.values(length)),
-            Marker::FixMap(length) => return self.values(2 * usize::from(length)),
-            Marker::Map16 => return self.length(2).and_then(|length| self.values(2 * length)),
+            Marker::Str16 | Marker::Bin16 => self.claim::<2>()?,
+            Marker::Str32 | Marker::Bin32 => self.claim::<4>()?,
+            Marker::Array16 => return self.claim::<2>().and_then(|length| self.values(length)),
+            Marker::Array32 => return self.claim::<4>().and_then(|length| self.values(length)),
+            Marker::Map16 => return self.claim::<2>().and_then(|length| self.values(2 * length)),
             Marker::Map32 => {
-                let length = self.length(4)?;
+                let length = self.claim::<4>()?;
                 return self.values(length.saturating_mul(2));
             }
             Marker::FixExt1 => 2,
@@ -466,19 +511,31 @@ impl<'a> Reader<'a> {
             Marker::FixExt4 => 5,
             Marker::FixExt8 => 9,
             Marker::FixExt16 => 17,
-            Marker::Ext8 => self.length(1)?.saturating_add(1),
-            Marker::Ext16 => self.length(2)?.saturating_add(1),
-            Marker::Ext32 => self.length(4)?.saturating_add(1),
-            Marker::Reserved => return Err(FrameError::Expected("a MessagePack value")),
+            Marker::Ext8 => self.claim::<1>()?.saturating_add(1),
+            Marker::Ext16 => self.claim::<2>()?.saturating_add(1),
+            Marker::Ext32 => self.claim::<4>()?.saturating_add(1),
+            _ => return Err(Fault::NoValue),
         };
-        self.take(bytes)?;
+        self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
         Ok(None)
     }
 
+    /// A length field of so many bytes.
+    fn claim<const BYTES: usize>(&mut self) -> Result<usize, Fault> {
+        let (length, rest) = self
+            .0
+            .split_first_chunk::<BYTES>()
+            .ok_or(Fault::Truncated)?;
+        self.0 = rest;
+        Ok(length
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte)))
+    }
+
     /// Each value takes a byte at least: a claim beyond that is not worth following.
-    fn values(&self, claimed: usize) -> Result<Option<usize>, FrameError> {
+    fn values(&self, claimed: usize) -> Result<Option<usize>, Fault> {
         if claimed > self.0.len() {
-            return Err(FrameError::Truncated);
+            return Err(Fault::Truncated);
         }
         Ok(Some(claimed))
     }

@@ -8,6 +8,7 @@
 //!   - `handshake`: HELLO and WELCOME
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
+//!   - `stream`: credit, and items that wait to be taken
 //!   - `waiters`: callers that wait for room
 //!   - `slots`: the numbers in ids
 //!   - `failure`: errors as they travel
@@ -24,12 +25,13 @@ mod messagepack;
 mod options;
 mod outbox;
 mod slots;
+mod stream;
 mod waiters;
 
-pub(crate) use calls::Answer;
+pub(crate) use calls::{Answer, Failure};
 pub use connection::Connection;
-pub(crate) use connection::{Admission, Outgoing};
-pub use event::{Event, Events, ProtocolError, Resolve, Target};
+pub(crate) use connection::{Admission, Outgoing, Started, StreamRef, StreamSpec};
+pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
     CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,
@@ -40,4 +42,6 @@ pub(crate) use handshake::deadline_ms;
 pub(crate) use messagepack::check_value;
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use outbox::{Batch, Outbox};
+pub use stream::StreamCredit;
+pub(crate) use stream::{STREAM_BYTES, STREAM_ITEMS};
 pub(crate) use waiters::Ticket;

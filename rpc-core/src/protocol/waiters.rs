@@ -17,7 +17,9 @@ pub(crate) type Ticket = usize;
 pub(super) struct Waiters {
     tickets: Slots,
     places: Vec<Place>,
+    /// In order; those who have left stay until it would be their turn.
     queue: VecDeque<Ticket>,
+    waiting: usize,
     admitted: usize,
     next_deadline: Option<Instant>,
 }
@@ -27,13 +29,14 @@ struct Place {
     waker: Option<Waker>,
     deadline: Option<Instant>,
     admitted: bool,
+    has_left: bool,
 }
 
 impl Waiters {
     /// Whether somebody has waited longer than one who comes now, or was let in and has not yet
     /// taken its place.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
+        self.waiting
     }
 
     /// Places that are promised.
@@ -48,7 +51,9 @@ impl Waiters {
             waker: Some(waker),
             deadline,
             admitted: false,
+            has_left: false,
         };
+        self.waiting += 1;
         match self.places.get_mut(ticket) {
             Some(free) => *free = place,
             None => self.places.push(place),
@@ -80,20 +85,27 @@ impl Waiters {
         let admitted = place.admitted;
         if admitted {
             self.admitted -= 1;
+            self.tickets.give_back(ticket);
         } else {
-            self.queue.retain(|waiting| *waiting != ticket);
+            place.has_left = true;
+            self.waiting -= 1;
         }
-        self.tickets.give_back(ticket);
         admitted
     }
 
     /// Lets the first in.
     pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
-        if let Some(ticket) = self.queue.pop_front() {
+        while let Some(ticket) = self.queue.pop_front() {
             let place = &mut self.places[ticket];
+            if place.has_left {
+                self.tickets.give_back(ticket);
+                continue;
+            }
             place.admitted = true;
+            self.waiting -= 1;
             self.admitted += 1;
             wakers.extend(place.waker.take());
+            return;
         }
     }
 

@@ -101,6 +101,12 @@ pub trait Transport: Send + Unpin + 'static {
     /// [`TransportError`]; nothing can be sent after it.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
 
+    /// Whether the transport has queued something of its own, such as the answer to a ping, so that
+    /// [`Transport::poll_flush`] is due although nothing was sent.
+    fn has_unflushed(&self) -> bool {
+        false
+    }
+
     /// Queues the end of the connection behind what was sent. The peer answers with
     /// [`Received::Closed`].
     fn close(&mut self, code: CloseCode, reason: &str);

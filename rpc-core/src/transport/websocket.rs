@@ -37,7 +37,12 @@ pub enum Role {
 #[derive(Debug)]
 pub struct WebSocket<S> {
     inner: WebSocketStream<Metered<S>>,
+    /// Bytes of pongs that were queued since all that was queued was last written.
+    pong_bytes: usize,
 }
+
+/// A peer that reads leaves no more than a few pongs unwritten.
+const MAX_PONG_BYTES: usize = 64 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Takes over a connection on which the upgrade is done. `read_ahead` is what came behind the
@@ -60,7 +65,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let inner =
             WebSocketStream::from_partially_read(stream, read_ahead.into(), role, Some(config))
                 .await;
-        WebSocket { inner }
+        WebSocket {
+            inner,
+            pong_bytes: 0,
+        }
     }
 }
 
@@ -81,8 +89,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket
                 Wire::Binary(data) => (MessageKind::Binary, data),
                 Wire::Text(text) => (MessageKind::Text, text.into()),
                 Wire::Close(frame) => return Poll::Ready(Ok(closed(frame))),
-                // Pings were answered below.
-                Wire::Ping(_) | Wire::Pong(_) | Wire::Frame(_) => continue,
+                // Answered below this, and the answer is queued.
+                Wire::Ping(data) => {
+                    self.pong_bytes += data.len() + 2;
+                    if self.pong_bytes > MAX_PONG_BYTES {
+                        return Poll::Ready(Err(TransportError::Violation {
+                            code: CloseCode::FLOOD,
+                            message: "more pings than pongs are read".to_owned(),
+                        }));
+                    }
+                    continue;
+                }
+                Wire::Pong(_) | Wire::Frame(_) => continue,
             };
             return Poll::Ready(Ok(Received::Message(Message { kind, data })));
         }
@@ -100,7 +118,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Pin::new(&mut self.inner).poll_flush(cx).map_err(Into::into)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.pong_bytes = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn has_unflushed(&self) -> bool {
+        self.pong_bytes > 0
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) {

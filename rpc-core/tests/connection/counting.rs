@@ -17,7 +17,13 @@ use crate::end::{
 fn pings_are_answered_once_a_message() {
     for codec in Codec::ALL {
         let mut acceptor = End::acceptor(codec, limits());
-        let frames = [request(3), ping(5), cancel(3), ping(6), notify("Chat.post")];
+        let frames = [
+            request(3),
+            ping(5),
+            cancel(3),
+            ping(6),
+            notify("Chat.kicked"),
+        ];
         acceptor.receive(&frames).expect("frames");
         let pong = Written::Pong { count: 3, token: 6 };
         assert_eq!(acceptor.output(), [pong]);
@@ -56,7 +62,7 @@ fn counted_frames_are_the_kinds_6_to_13_and_15_to_17() {
                 true,
             ),
             (cancel(9), true),
-            (notify("Chat.post"), true),
+            (notify("Chat.kicked"), true),
             (define(0, "Chat.post"), true),
             (Frame::new(Head::Open { id }), true),
             (

@@ -7,24 +7,33 @@ use tokio::time::Instant;
 use wirecall_core::{
     CloseCode, Code, Codec, Limits,
     protocol::{
-        Batch, CallId, Connection, Event, Events, Frame, Frames, Head, MethodRef, OptionKey,
-        Outbox, Position, ProtocolError, Resolve, Side, Target,
+        Batch, CallId, Connection, Event, Events, Frame, Frames, Head, MethodKind, MethodRef,
+        OptionKey, Outbox, Position, ProtocolError, Resolve, Side, Target,
     },
 };
 
 pub(crate) const TARGET: Target = Target {
     service: 0,
     method: 7,
+    kind: MethodKind::Unary,
 };
 
-/// Knows `Chat.post`.
+/// What `Chat.kicked` is to a connection.
+pub(crate) const NOTIFICATION: Target = Target {
+    service: 0,
+    method: 8,
+    kind: MethodKind::Notification,
+};
+
+/// Knows `Chat.post`, a call, and `Chat.kicked`, a notification.
 pub(crate) struct Chat;
 
 impl Resolve for Chat {
-    fn resolve(&self, name: &str) -> Result<Target, String> {
+    fn resolve(&self, name: &str) -> Option<Target> {
         match name {
-            "Chat.post" => Ok(TARGET),
-            _ => Err(format!("no method {name:?}")),
+            "Chat.post" => Some(TARGET),
+            "Chat.kicked" => Some(NOTIFICATION),
+            _ => None,
         }
     }
 }

@@ -72,7 +72,7 @@ fn a_second_hello_closes() {
 fn calls_behind_hello_are_executed() {
     for codec in Codec::ALL {
         let mut acceptor = End::new(Side::Acceptor, codec, limits());
-        let frames = [Frame::new(Head::Hello), request(3), notify("Chat.post")];
+        let frames = [Frame::new(Head::Hello), request(3), notify("Chat.kicked")];
         acceptor.receive(&frames).expect("frames");
         assert_eq!(acceptor.requests(), [3]);
         assert_eq!(acceptor.notifications(), 1);
@@ -84,12 +84,23 @@ fn calls_behind_hello_are_executed() {
 #[test]
 fn an_option_of_hello_that_must_be_understood_closes() {
     let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
-    let hello = acceptor.message(br#"[0,{"2":1}]"#);
+    let hello = acceptor.message(br#"[0,{"1000":1}]"#);
     assert_eq!(close_code(hello), CloseCode::PROTOCOL);
     let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
-    let hello = acceptor.message(br#"[0,{"13":1,"token":"x","1":"no number","5":3}]"#);
+    let hello = acceptor.message(br#"[0,{"1001":1,"token":"x","1":"no number","5":3}]"#);
     hello.expect("odd keys and text keys");
     let peer = acceptor.connection.peer_limits();
     assert_eq!(peer.max_message_bytes, limits().max_message_bytes);
     assert_eq!(peer.max_in_flight, 3);
+}
+
+/// W-NEG-10: messages that are too small to be of use.
+#[test]
+fn a_limit_for_messages_below_64_kib_closes() {
+    let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
+    let hello = acceptor.message(br#"[0,{"1":65535}]"#);
+    assert_eq!(close_code(hello), CloseCode::PROTOCOL);
+    let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
+    let hello = acceptor.message(br#"[0,{"1":65536}]"#);
+    hello.expect("the least");
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wirecall_core::{
     CloseCode, Code, Codec,
-    protocol::{Frame, Head, MethodRef},
+    protocol::{Frame, Frames, Head, MethodRef, OptionsBuilder, Side},
 };
 
 use crate::end::{End, NOT_EXECUTED, Written, close_code, limits, notify, request, request_of};
@@ -38,14 +38,41 @@ fn a_slot_beyond_the_limit_is_refused_even_if_nothing_is_in_flight() {
 #[test]
 fn a_flood_of_refused_calls_closes() {
     for codec in Codec::ALL {
+        // As many as a dialler may have sent before it knew the limit, whatever that is.
         let mut acceptor = End::acceptor(codec, limits().max_in_flight(64));
-        let flood = vec![request_of(3, "Chat.gone"); 64];
+        let flood = vec![request_of(3, "Chat.gone"); 1024];
         acceptor.receive(&flood).expect("as many as in flight");
         // Its answers have left: it begins anew.
-        assert_eq!(acceptor.refusals().len(), 64);
+        assert_eq!(acceptor.refusals().len(), 1024);
         acceptor.receive(&flood).expect("as many again");
         let flooded = acceptor.receive(&flood[..1]);
         assert_eq!(close_code(flooded), CloseCode::FLOOD);
+    }
+}
+
+/// W-MSG-5: no message is larger than the peer takes, unless a frame alone is.
+#[test]
+fn messages_keep_to_the_limit_that_the_peer_has_announced() {
+    for codec in Codec::ALL {
+        let mut hello = OptionsBuilder::new(codec);
+        hello.uint(1, 1 << 16);
+        let hello = hello.finish();
+        let limits = limits().max_in_flight(5000);
+        let mut acceptor = End::new(Side::Acceptor, codec, limits);
+        let hello = Frame {
+            options: hello.as_options(),
+            ..Frame::new(Head::Hello)
+        };
+        let calls = vec![request_of(3, "Chat.gone"); 5000];
+        acceptor.receive(&[hello]).expect("HELLO");
+        acceptor.receive(&calls).expect("frames");
+        let messages = acceptor.messages();
+        assert!(messages.len() > 2);
+        assert!(messages.iter().all(|message| message.len() <= 1 << 16));
+        let frames = messages
+            .iter()
+            .flat_map(|message| Frames::new(codec, message));
+        assert_eq!(frames.count(), 1 + calls.len());
     }
 }
 
@@ -65,7 +92,7 @@ fn a_body_beyond_the_limit_is_refused() {
         };
         let notification = Frame {
             payload: &bodies[1],
-            ..notify("Chat.post")
+            ..notify("Chat.kicked")
         };
         let frames = [of_100, of_101, notification];
         acceptor.receive(&frames).expect("frames");
@@ -81,7 +108,7 @@ fn a_body_beyond_the_limit_is_refused() {
 fn notifications_beyond_the_credit_close() {
     for codec in Codec::ALL {
         let mut acceptor = End::acceptor(codec, limits().notification_credit(3));
-        let notifications = vec![notify("Chat.post"); 3];
+        let notifications = vec![notify("Chat.kicked"); 3];
         acceptor.receive(&notifications).expect("within credit");
         assert_eq!(acceptor.notifications(), 3);
         let flooded = acceptor.receive(&notifications[..1]);
@@ -95,7 +122,7 @@ fn volatile_notifications_are_outside_credit() {
     for codec in Codec::ALL {
         let mut acceptor = End::acceptor(codec, limits().notification_credit(1));
         let volatile = Frame::new(Head::Volatile {
-            method: MethodRef::Name(Cow::Borrowed("Chat.post")),
+            method: MethodRef::Name(Cow::Borrowed("Chat.kicked")),
         });
         acceptor.receive(&vec![volatile; 50]).expect("frames");
         assert_eq!(acceptor.notifications(), 50);

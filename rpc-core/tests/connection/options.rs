@@ -13,7 +13,7 @@ use crate::end::{End, NOT_EXECUTED, cancel, limits, request};
 fn an_even_option_that_is_not_understood_refuses_that_call() {
     for codec in Codec::ALL {
         let mut even = OptionsBuilder::new(codec);
-        let even = even.uint(2, 1).clone().finish();
+        let even = even.uint(8, 1).clone().finish();
         let mut odd = OptionsBuilder::new(codec);
         let odd = odd.uint(3, 1).text(1001, "x").clone().finish();
         let mut acceptor = End::acceptor(codec, limits());
@@ -27,6 +27,19 @@ fn an_even_option_that_is_not_understood_refuses_that_call() {
         let refused = (3, Code::UNIMPLEMENTED, NOT_EXECUTED);
         assert_eq!(acceptor.refusals(), [refused]);
     }
+}
+
+/// W-OPT-1: in JSON a key of digits alone is the protocol's, and any other is the user's.
+#[test]
+fn a_key_that_is_not_only_digits_is_metadata() {
+    let mut acceptor = End::acceptor(Codec::Json, limits());
+    let frame = br#"[6,3,"Chat.post",{"+2":"a","2a":"b"," 2":"c","":"d"},null]"#;
+    acceptor.message(frame).expect("a frame");
+    let [Event::Request { metadata, .. }] = &acceptor.events[..] else {
+        panic!("{:?}", acceptor.events);
+    };
+    let keys: Vec<_> = metadata.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["+2", "2a", " 2", ""]);
 }
 
 /// W-META-1, W-META-2: text, and bytes under keys that end in `-bin`.

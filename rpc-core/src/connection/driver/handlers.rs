@@ -1,6 +1,10 @@
 //! Starting handlers: in place first, in a task when they wait.
 
-use std::{panic::AssertUnwindSafe, task::Context, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -10,8 +14,7 @@ use crate::{
     connection::shared::{HandlerGuard, LaneGuard},
     inbound_call::{InboundCall, Reply},
     protocol::{CallId, Target},
-    service::{Dispatched, MethodKind},
-    status::{Code, Fate, Status},
+    service::Dispatched,
     transport::Transport,
 };
 
@@ -26,21 +29,21 @@ impl<T: Transport> Driver<T> {
         target: Target,
         call: InboundCall,
     ) {
-        let dispatched = match self.router.kind(target) {
-            MethodKind::Unary => self.dispatch(cx, target, call),
-            MethodKind::Notification => Dispatched::Done(Reply::error(wrong_kind())),
-        };
-        match dispatched {
+        match self.dispatch(cx, target, call) {
             Dispatched::Done(reply) => {
                 let out = &mut self.answers.bytes;
                 reply.encode(id, self.shared.codec, self.max_body_bytes, out);
                 self.answers.ends.push((id, out.len()));
+                self.is_congested |= out.len() > self.room_bytes;
             }
             Dispatched::Pending(handler) => {
                 let guard = HandlerGuard::new(self.shared.clone(), id);
                 let task = tokio::spawn(async move {
                     let reply = AssertUnwindSafe(handler).catch_unwind().await;
-                    guard.answer(reply.ok().flatten().unwrap_or_else(Reply::panicked));
+                    let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
+                    // Its slot stays taken meanwhile: no more calls come than can be answered.
+                    guard.room().await;
+                    guard.answer(reply);
                 });
                 self.spawned.push((id, task.abort_handle()));
             }
@@ -74,13 +77,15 @@ impl<T: Transport> Driver<T> {
         let removed = deferred.and_then(|index| self.deferred.remove(index));
         let mut state = self.shared.lock();
         if removed.is_some() {
-            state.connection.handler_dropped(id);
+            let wakers = &mut self.events.wakers;
+            state.connection.handler_not_started(id, wakers);
         }
         let task = state
             .tasks
             .get_mut(id.slot() as usize)
             .and_then(Option::take);
         drop(state);
+        self.events.wakers.drain(..).for_each(Waker::wake);
         if let Some(task) = task {
             task.abort();
         }
@@ -88,14 +93,24 @@ impl<T: Transport> Driver<T> {
 
     /// Starts what was put off while too much waited to be written.
     pub(super) fn run_deferred(&mut self, cx: &mut Context<'_>) {
-        while !self.deferred.is_empty() && !self.shared.lock().connection.is_congested() {
+        while !self.deferred.is_empty() {
+            let state = self.shared.lock();
+            self.is_congested = state.connection.is_congested();
+            self.room_bytes = state.connection.room_bytes();
+            drop(state);
             for _ in 0..FRAMES_A_STEP {
+                if self.is_congested {
+                    break;
+                }
                 let Some((id, target, call)) = self.deferred.pop_front() else {
                     break;
                 };
                 self.start(cx, id, target, call);
             }
             self.hand_over();
+            if self.is_congested {
+                return;
+            }
         }
     }
 
@@ -106,10 +121,6 @@ impl<T: Transport> Driver<T> {
         call: InboundCall,
         volatile: bool,
     ) {
-        if self.router.kind(target) != MethodKind::Notification {
-            self.notifications_handled += usize::from(!volatile);
-            return;
-        }
         if self.lanes.is_empty() {
             self.lanes.resize_with(self.router.len(), Lane::default);
         }
@@ -158,12 +169,4 @@ impl<T: Transport> Driver<T> {
         }
         self.hand_over();
     }
-}
-
-fn wrong_kind() -> Status {
-    Status::new(
-        Code::UNIMPLEMENTED,
-        "the method is a notification and has no answer",
-    )
-    .with_fate(Fate::NotExecuted)
 }

@@ -1,6 +1,6 @@
 //! Calls and notifications of the peer, and the answers to them.
 
-use std::time::Duration;
+use std::{task::Waker, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -10,13 +10,25 @@ use crate::{
     metadata::CallOptions,
     method::MAX_ALIASES,
     protocol::{
-        event::{Event, Events, ProtocolError, Resolve, Target},
+        event::{Event, Events, MethodKind, ProtocolError, Resolve, Target},
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
         inbound::{Entry, Stop},
     },
     status::{Code, Fate, Status},
 };
+
+/// What a peer has defined an alias for.
+#[derive(Debug)]
+pub(super) enum Alias {
+    Known(Target),
+    /// The name of a method that there is not.
+    Unknown(Box<str>),
+}
+
+/// So many refusals may wait to be written, even if fewer calls may be in flight: a dialler may
+/// have sent as many behind its HELLO, before it knew the limit.
+const MIN_REFUSALS: usize = 1024;
 
 impl Connection {
     #[expect(clippy::too_many_arguments, reason = "the parts of one frame")]
@@ -34,16 +46,25 @@ impl Connection {
             return Err(ProtocolError::WrongId(id));
         }
         // Before anything that can refuse the call: the answer would be taken for the other's.
-        if self.inbound.is_live(id) {
+        if self.inbound.contains(id) {
             return Err(ProtocolError::LiveId(id));
         }
-        let accepted = self
-            .resolve(method, methods)
-            .and_then(|target| Ok((target, self.call_options(frame)?)));
-        let (target, options) = match accepted {
-            Ok(accepted) => accepted,
+        let Some(target) = self.resolve(method, methods) else {
+            let message = self.explain(method, methods);
+            let status = Status::new(Code::UNIMPLEMENTED, message);
+            return self.refuse(id, &status.with_fate(Fate::NotExecuted));
+        };
+        let options = match self.call_options(frame) {
+            Ok(options) => options,
             Err(status) => return self.refuse(id, &status),
         };
+        if target.kind == MethodKind::Notification {
+            let status = Status::new(
+                Code::UNIMPLEMENTED,
+                "the method is a notification and has no answer",
+            );
+            return self.refuse(id, &status.with_fate(Fate::NotExecuted));
+        }
         let deadline = match options.deadline_ms {
             None => self.peer.default_deadline,
             Some(0) => None,
@@ -61,9 +82,16 @@ impl Connection {
                 return self.refuse(id, &status);
             }
         }
+        let mut generation = 0;
+        if target.kind != MethodKind::Unary {
+            let credit = options.credit.unwrap_or(self.peer.stream_credit);
+            let streams = self.peer_streams(target.kind, credit);
+            generation = self.inbound.attach(id, streams);
+        }
         events.queue.push(Event::Request {
             id,
             target,
+            generation,
             body: message.slice_ref(frame.payload),
             deadline,
             metadata: options.metadata,
@@ -88,19 +116,19 @@ impl Connection {
                         "more notifications than there was credit for",
                     ))?;
         }
-        let accepted = self
+        let target = self
             .resolve(method, methods)
-            .and_then(|target| Ok((target, self.call_options(frame)?)));
-        match accepted {
-            Ok((target, options)) => events.queue.push(Event::Notification {
+            .filter(|target| target.kind == MethodKind::Notification);
+        match (target, self.call_options(frame)) {
+            (Some(target), Ok(options)) => events.queue.push(Event::Notification {
                 target,
                 body: message.slice_ref(frame.payload),
                 metadata: options.metadata,
                 volatile,
             }),
-            // Nobody waits for an answer, and nobody here knows the method.
-            Err(_) if volatile => {}
-            Err(_) => self.notification_handled(),
+            // Nobody waits for an answer that could say what is wrong.
+            _ if volatile => {}
+            _ => self.notification_handled(),
         }
         Ok(())
     }
@@ -113,24 +141,38 @@ impl Connection {
         if frame.options.is_empty() {
             return Ok(CallOptions::default());
         }
-        CallOptions::read(frame.options, &self.limits)
+        CallOptions::read(frame.options, &self.limits, self.peer.stream_credit)
     }
 
-    pub(super) fn resolve(
-        &self,
-        method: &MethodRef<'_>,
-        methods: &impl Resolve,
-    ) -> Result<Target, Status> {
-        let found = match method {
+    pub(super) fn resolve(&self, method: &MethodRef<'_>, methods: &impl Resolve) -> Option<Target> {
+        match method {
             MethodRef::Name(name) => methods.resolve(name),
-            MethodRef::Alias(alias) => usize::try_from(*alias)
-                .ok()
-                .and_then(|alias| self.aliases_received.get(alias)?.clone())
-                .unwrap_or_else(|| Err(format!("alias {alias} is not defined"))),
+            MethodRef::Alias(alias) => match self.alias(*alias)? {
+                Alias::Known(target) => Some(*target),
+                Alias::Unknown(_) => None,
+            },
+        }
+    }
+
+    fn alias(&self, alias: u64) -> Option<&Alias> {
+        let index = usize::try_from(alias).ok()?;
+        self.aliases_received.get(index)?.as_ref()
+    }
+
+    /// Why a method was not found, for its caller.
+    fn explain(&mut self, method: &MethodRef<'_>, methods: &impl Resolve) -> String {
+        self.suggestions = self.suggestions.saturating_sub(1);
+        let name = match method {
+            MethodRef::Name(name) => name,
+            MethodRef::Alias(alias) => match self.alias(*alias) {
+                Some(Alias::Unknown(name)) => &**name,
+                _ => return format!("alias {alias} is not defined"),
+            },
         };
-        found.map_err(|message| {
-            Status::new(Code::UNIMPLEMENTED, message).with_fate(Fate::NotExecuted)
-        })
+        if self.suggestions == 0 {
+            return format!("no method {name:?}");
+        }
+        methods.explain(name)
     }
 
     pub(super) fn define(
@@ -144,19 +186,22 @@ impl Connection {
             .filter(|index| *index < MAX_ALIASES)
             .ok_or(ProtocolError::Alias(alias))?;
         if self.aliases_received.len() <= index {
-            self.aliases_received.resize(index + 1, None);
+            self.aliases_received.resize_with(index + 1, || None);
         }
         let place = &mut self.aliases_received[index];
         if place.is_some() {
             return Err(ProtocolError::Alias(alias));
         }
-        *place = Some(methods.resolve(method));
+        *place = Some(match methods.resolve(method) {
+            Some(target) => Alias::Known(target),
+            None => Alias::Unknown(method.into()),
+        });
         Ok(())
     }
 
     /// Writes a terminal frame that was encoded before, unless the call is over.
-    pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8]) {
-        if self.inbound.remove(id).is_some() && self.closed.is_none() {
+    pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8], wakers: &mut Vec<Waker>) {
+        if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
             self.outbox.push_encoded(frame, true);
         }
     }
@@ -167,8 +212,8 @@ impl Connection {
     }
 
     /// The handler was dropped before it had ended.
-    pub(crate) fn handler_dropped(&mut self, id: CallId) {
-        let Some(stopped) = self.inbound.remove(id) else {
+    pub(crate) fn handler_dropped(&mut self, id: CallId, wakers: &mut Vec<Waker>) {
+        let Some(stopped) = self.inbound.remove(id, wakers) else {
             return;
         };
         let status = stopped.map_or_else(
@@ -179,6 +224,14 @@ impl Connection {
             Stop::status,
         );
         self.write_error(id, &status);
+    }
+
+    /// The call was cancelled, or ran out of time, before its handler was started.
+    pub(crate) fn handler_not_started(&mut self, id: CallId, wakers: &mut Vec<Waker>) {
+        if let Some(Some(stopped)) = self.inbound.remove(id, wakers) {
+            let status = stopped.status().with_fate(Fate::NotExecuted);
+            self.write_error(id, &status);
+        }
     }
 
     /// A notification's handler has ended; its credit goes back, half of all at a time.
@@ -207,7 +260,7 @@ impl Connection {
     /// Refuses a call that did not enter the table.
     pub(super) fn refuse(&mut self, id: CallId, status: &Status) -> Result<(), ProtocolError> {
         self.refusals += 1;
-        if self.refusals > self.limits.max_in_flight.max(64) {
+        if self.refusals > self.limits.max_in_flight.max(MIN_REFUSALS) {
             return Err(ProtocolError::Flood(
                 "more calls than may be in flight, without reading their answers",
             ));

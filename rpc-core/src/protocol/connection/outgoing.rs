@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Connection, FRAME_BYTES, Phase};
+use super::{Connection, FRAME_BYTES, Phase, StreamSpec};
 use crate::{
     method::Method,
     protocol::{
@@ -15,9 +15,9 @@ use crate::{
         failure::{body_too_large, closed_status},
         frame::{CallId, Frame, Head, MethodRef, Side},
         options::Options,
-        waiters::Ticket,
+        waiters::{Ticket, Waiters},
     },
-    status::{Fate, Status},
+    status::{Code, Fate, Status},
 };
 
 /// A call or notification about to be sent.
@@ -26,6 +26,16 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a Method,
     pub(crate) options: Options<'a>,
     pub(crate) body: &'a [u8],
+    /// For a call with a stream.
+    pub(crate) streams: Option<StreamSpec>,
+}
+
+/// Where a call that was sent is found in the pending table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    pub(crate) index: usize,
+    /// What the handles of its streams know it by.
+    pub(crate) generation: u64,
 }
 
 /// Whether there is room for a call or notification.
@@ -37,6 +47,13 @@ pub(crate) enum Admission<T> {
     /// There is no room, and nobody to wait for it.
     Full,
 }
+
+/// So many are let in at a time: each may have a large body, and the next come once these have
+/// taken their places.
+const MAX_ADMITTED: usize = 16;
+
+/// So many may wait for room.
+const MAX_WAITING: usize = 1 << 16;
 
 impl Connection {
     /// Writes a REQUEST and enters the call into the table. Without room in flight the call joins
@@ -50,7 +67,7 @@ impl Connection {
         waker: Option<&Waker>,
         ticket: Option<Ticket>,
         wakers: &mut Vec<Waker>,
-    ) -> Result<Admission<usize>, Status> {
+    ) -> Result<Admission<Started>, Status> {
         let admitted = ticket.is_some_and(|ticket| self.calls_waiting.leave(ticket));
         if let Err(status) = self.check_outgoing(call.body.len()) {
             // The place that was kept goes to the next.
@@ -58,9 +75,12 @@ impl Connection {
             return Err(status);
         }
         if !admitted && (self.calls_waiting.waiting() > 0 || self.call_places() == 0) {
-            return Ok(waker.map_or(Admission::Full, |waker| {
-                Admission::Wait(self.calls_waiting.join(waker.clone(), deadline))
-            }));
+            let Some(waker) = waker else {
+                return Ok(Admission::Full);
+            };
+            check_queue(&self.calls_waiting)?;
+            let ticket = self.calls_waiting.join(waker.clone(), deadline);
+            return Ok(Admission::Wait(ticket));
         }
         let method = self.method_ref(call.method);
         let sequence = self.outbox.counted() + 1;
@@ -73,7 +93,16 @@ impl Connection {
             options: call.options,
             payload: call.body,
         });
-        Ok(Admission::Sent(index))
+        let generation = call
+            .streams
+            .map(|spec| self.calls.attach(index, self.own_streams(spec)));
+        if admitted {
+            self.admit_calls(wakers);
+        }
+        Ok(Admission::Sent(Started {
+            index,
+            generation: generation.unwrap_or_default(),
+        }))
     }
 
     /// Calls that may be started by those who have not waited.
@@ -119,7 +148,7 @@ impl Connection {
 
     /// A caller has given up. The peer is told if it still works on the call.
     pub(crate) fn abandon_call(&mut self, index: usize, now: Instant, wakers: &mut Vec<Waker>) {
-        if self.calls.abandon(index) {
+        if self.calls.abandon(index, wakers) {
             self.cancel(index);
         }
         self.calls.is_crowded(self.peer.max_in_flight, now);
@@ -135,7 +164,10 @@ impl Connection {
     }
 
     pub(super) fn admit_calls(&mut self, wakers: &mut Vec<Waker>) {
-        while self.calls_waiting.waiting() > 0 && self.call_places() > 0 {
+        while self.calls_waiting.waiting() > 0
+            && self.calls_waiting.admitted() < MAX_ADMITTED
+            && self.call_places() > 0
+        {
             self.calls_waiting.admit(wakers);
         }
     }
@@ -146,6 +178,7 @@ impl Connection {
     pub(crate) fn notify(
         &mut self,
         call: Outgoing<'_>,
+        deadline: Option<Instant>,
         waker: &Waker,
         ticket: Option<Ticket>,
         wakers: &mut Vec<Waker>,
@@ -156,7 +189,8 @@ impl Connection {
             return Err(status);
         }
         if !admitted && !self.may_notify() {
-            let ticket = self.notify_waiting.join(waker.clone(), None);
+            check_queue(&self.notify_waiting)?;
+            let ticket = self.notify_waiting.join(waker.clone(), deadline);
             return Ok(Admission::Wait(ticket));
         }
         self.notify_credit -= 1;
@@ -166,6 +200,9 @@ impl Connection {
             options: call.options,
             payload: call.body,
         });
+        if admitted {
+            self.admit_notifications(wakers);
+        }
         Ok(Admission::Sent(()))
     }
 
@@ -213,7 +250,10 @@ impl Connection {
     }
 
     pub(super) fn admit_notifications(&mut self, wakers: &mut Vec<Waker>) {
-        while self.notify_waiting.waiting() > 0 && self.notify_places() > 0 {
+        while self.notify_waiting.waiting() > 0
+            && self.notify_waiting.admitted() < MAX_ADMITTED
+            && self.notify_places() > 0
+        {
             self.notify_waiting.admit(wakers);
         }
     }
@@ -264,4 +304,15 @@ impl Connection {
         }
         usize::try_from(id.slot()).ok()?.checked_sub(1)
     }
+}
+
+fn check_queue(waiters: &Waiters) -> Result<(), Status> {
+    if waiters.waiting() < MAX_WAITING {
+        return Ok(());
+    }
+    Err(Status::new(
+        Code::RESOURCE_EXHAUSTED,
+        format!("{MAX_WAITING} others wait for room already"),
+    )
+    .with_fate(Fate::NotSent))
 }

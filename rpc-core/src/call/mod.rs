@@ -1,0 +1,169 @@
+//! Calls from this end: what a stub's methods return.
+//!
+//! - [`Call`], [`PendingCall`]: one request, one response
+//! - `streaming`: [`StreamCall`], [`UploadCall`] and [`DuplexCall`], with a stream down, up, or both
+//! - `raw`: what they have in common, without the types
+
+mod raw;
+mod streaming;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    body,
+    error::{CallError, RpcError},
+    metadata::MetadataValue,
+    method::Methods,
+    peer::Peer,
+};
+use raw::{RawCall, Unsent, not_encoded};
+pub use streaming::{
+    BySender, DuplexCall, ItemSender, PendingStream, ResponseStream, StreamCall, UploadCall,
+};
+
+/// What can be said of a call of any shape before it is made.
+macro_rules! call_options {
+    ($call:ident<$($parameter:ident),*>) => {
+        impl<$($parameter),*> $call<$($parameter),*> {
+            /// Gives the call this long, instead of the connection's default deadline. The peer is
+            /// told, and stops the handler then. [`Duration::MAX`] lets the call take forever.
+            ///
+            /// The time runs from when the call is made; for a call with a stream it runs until
+            /// the callee has accepted it. After it the call fails with `DEADLINE_EXCEEDED`.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.raw.set_timeout(timeout);
+                self
+            }
+
+            /// Sends an entry of [`Metadata`](crate::Metadata) along. The last one of a key counts.
+            ///
+            /// A bad key or too much metadata fails the call with `INVALID_ARGUMENT` or
+            /// `RESOURCE_EXHAUSTED` before anything is sent.
+            pub fn metadata(mut self, key: &str, value: impl Into<MetadataValue>) -> Self {
+                self.raw.options().metadata.insert(key, value.into());
+                self
+            }
+        }
+    };
+}
+use call_options;
+
+/// A call that a stub has made ready. Await it to make it.
+///
+/// Nothing is sent before the first poll, or [`Call::start`]. Dropping it after that cancels the
+/// call: the peer is told, and drops the handler at its next await.
+///
+/// The call fails with [`CallError::Method`] if the method returned its error and with
+/// [`CallError::Status`] for anything else; see [`Fate`] for what is known of its execution then.
+#[must_use = "a call is made when it is awaited or started"]
+pub struct Call<A, T, E = Infallible> {
+    raw: RawCall,
+    arguments: A,
+    result: PhantomData<fn() -> (T, E)>,
+}
+
+call_options!(Call<A, T, E>);
+
+impl<A, T, E> Call<A, T, E>
+where
+    A: Serialize,
+    T: DeserializeOwned,
+    E: RpcError,
+{
+    #[doc(hidden)]
+    pub fn new(peer: &Peer, methods: &Methods, index: usize, arguments: A) -> Self {
+        Call {
+            raw: RawCall::new(peer, methods, index, None),
+            arguments,
+            result: PhantomData,
+        }
+    }
+
+    /// Sends the request now and returns a handle to wait for the answer with, which borrows
+    /// nothing. If as many calls are in flight as the peer allows, the request is sent once the
+    /// handle is polled and there is room.
+    ///
+    /// Dropping the handle cancels the call.
+    pub fn start(self) -> PendingCall<T, E> {
+        let Call {
+            mut raw, arguments, ..
+        } = self;
+        let unsent = raw.start(&arguments);
+        PendingCall {
+            raw,
+            unsent,
+            result: PhantomData,
+        }
+    }
+}
+
+impl<A, T, E> Future for Call<A, T, E>
+where
+    A: Serialize,
+    T: DeserializeOwned,
+    E: RpcError,
+{
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Call { raw, arguments, .. } = self.get_mut();
+        let codec = raw.codec();
+        raw.poll(cx, |out| {
+            body::encode(codec, arguments, out).map_err(not_encoded)
+        })
+    }
+}
+
+/// The arguments are never pinned.
+impl<A, T, E> Unpin for Call<A, T, E> {}
+
+impl<A, T, E> fmt::Debug for Call<A, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt("Call", f)
+    }
+}
+
+/// A call that has been started. Await it for the answer; dropping it cancels the call.
+#[must_use = "dropping a call cancels it"]
+pub struct PendingCall<T, E = Infallible> {
+    raw: RawCall,
+    unsent: Unsent,
+    result: PhantomData<fn() -> (T, E)>,
+}
+
+impl<T, E> PendingCall<T, E> {
+    /// For a call that was sent.
+    fn sent(raw: RawCall) -> Self {
+        PendingCall {
+            raw,
+            unsent: Unsent::nothing(),
+            result: PhantomData,
+        }
+    }
+}
+
+impl<T: DeserializeOwned, E: RpcError> Future for PendingCall<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let PendingCall { raw, unsent, .. } = self.get_mut();
+        raw.poll(cx, |out| unsent.write(out))
+    }
+}
+
+impl<T, E> Unpin for PendingCall<T, E> {}
+
+impl<T, E> fmt::Debug for PendingCall<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt("PendingCall", f)
+    }
+}

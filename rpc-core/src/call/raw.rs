@@ -1,0 +1,414 @@
+//! A call without its types: from its first poll to its answer.
+
+use std::{
+    fmt,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
+use crate::{
+    body::{self, Codec},
+    error::{CallError, Details, RpcError},
+    metadata::CallOptions,
+    method::Methods,
+    peer::Peer,
+    protocol::{
+        Admission, Answer, CallId, EncodedOptions, Failure, Options, Outgoing, Started, StreamRef,
+        StreamSpec, Ticket, deadline_ms,
+    },
+    scratch,
+    status::{Code, Fate, Status},
+};
+
+/// The arguments of a call that was started and has not been sent: there was no room in flight, or
+/// they could not be encoded.
+pub(super) struct Unsent(Result<Vec<u8>, Status>);
+
+impl Unsent {
+    /// For a call that was sent.
+    pub(super) fn nothing() -> Self {
+        Unsent(Ok(Vec::new()))
+    }
+
+    /// Appends the arguments.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), Status> {
+        match &self.0 {
+            Ok(body) => {
+                out.extend_from_slice(body);
+                Ok(())
+            }
+            Err(status) => Err(status.clone()),
+        }
+    }
+}
+
+/// A call without its types.
+pub(super) struct RawCall {
+    peer: Peer,
+    methods: Methods,
+    index: usize,
+    streams: Option<StreamSpec>,
+    options: Option<Box<CallOptions>>,
+    deadline: Deadline,
+    phase: Phase,
+    /// Whether the call could not be sent at once, so that less than its time is left.
+    has_waited: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Deadline {
+    /// The connection's.
+    Default,
+    After(Duration),
+    /// The call has begun; it ends then.
+    At(Option<Instant>),
+}
+
+enum Phase {
+    New,
+    /// Waiting for room in flight.
+    Queued(Ticket),
+    /// In this slot of the pending table.
+    Sent(Started),
+    Ended,
+}
+
+impl RawCall {
+    pub(super) fn new(
+        peer: &Peer,
+        methods: &Methods,
+        index: usize,
+        streams: Option<StreamSpec>,
+    ) -> Self {
+        RawCall {
+            peer: peer.clone(),
+            methods: methods.clone(),
+            index,
+            streams,
+            options: None,
+            deadline: Deadline::Default,
+            phase: Phase::New,
+            has_waited: false,
+        }
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        self.peer.codec()
+    }
+
+    pub(super) fn options(&mut self) -> &mut CallOptions {
+        self.options.get_or_insert_default()
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.deadline = Deadline::After(timeout);
+    }
+
+    /// Moves the call to another handle, and leaves one that has ended.
+    pub(super) fn take(&mut self) -> Self {
+        let mut moved = RawCall::new(&self.peer, &self.methods, self.index, self.streams);
+        std::mem::swap(self, &mut moved);
+        self.phase = Phase::Ended;
+        moved
+    }
+
+    /// Gives up on the call, like dropping it.
+    pub(super) fn cancel(&mut self) {
+        if let Phase::Sent(started) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.peer.shared().update(|state, wakers| {
+                let connection = &mut state.connection;
+                connection.abandon_call(started.index, Instant::now(), wakers);
+            });
+        }
+    }
+
+    /// Sends the request now, if there is room in flight. What is left to be done is returned.
+    pub(super) fn start<A: Serialize>(&mut self, arguments: &A) -> Unsent {
+        let mut body = scratch::take();
+        let sent = body::encode(self.codec(), arguments, &mut body)
+            .map_err(not_encoded)
+            .and_then(|()| self.send(&body, None, None));
+        match sent {
+            Ok(true) => {
+                scratch::put(body);
+                Unsent::nothing()
+            }
+            Ok(false) => Unsent(Ok(body)),
+            Err(status) => {
+                scratch::put(body);
+                self.phase = Phase::New;
+                Unsent(Err(status))
+            }
+        }
+    }
+
+    /// `encode` appends the arguments. It is called again after waiting for room.
+    pub(super) fn poll<T: DeserializeOwned, E: RpcError>(
+        &mut self,
+        cx: &mut Context<'_>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>,
+    ) -> Poll<Result<T, CallError<E>>> {
+        if let Phase::Sent(started) = self.phase {
+            return self.poll_answer(cx, started);
+        }
+        ready!(self.poll_sent(cx, encode))?;
+        // The waker was left with the request.
+        Poll::Pending
+    }
+
+    /// Ready when the request has been sent.
+    pub(super) fn poll_sent(
+        &mut self,
+        cx: &mut Context<'_>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>,
+    ) -> Poll<Result<Started, Status>> {
+        let ticket = match self.phase {
+            Phase::New => None,
+            Phase::Queued(ticket) => {
+                ready!(self.poll_turn(cx, ticket))?;
+                Some(ticket)
+            }
+            Phase::Sent(started) => return Poll::Ready(Ok(started)),
+            // Like a future that is polled after its end.
+            Phase::Ended => return Poll::Pending,
+        };
+        let mut body = scratch::take();
+        let sent = encode(&mut body).and_then(|()| self.send(&body, Some(cx.waker()), ticket));
+        scratch::put(body);
+        if let Err(status) = sent {
+            self.leave_queue();
+            return Poll::Ready(Err(status));
+        }
+        match self.phase {
+            Phase::Sent(started) => Poll::Ready(Ok(started)),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Ready when the callee has accepted a call with a stream, or has failed it.
+    pub(super) fn poll_open<E: RpcError>(
+        &mut self,
+        cx: &mut Context<'_>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>,
+    ) -> Poll<Result<StreamRef, CallError<E>>> {
+        let started = ready!(self.poll_sent(cx, encode))?;
+        let stream = self.stream(started);
+        let is_open = self
+            .peer
+            .shared()
+            .update(|state, _| state.connection.poll_open(stream, cx.waker()));
+        if ready!(is_open) {
+            return Poll::Ready(Ok(stream));
+        }
+        match ready!(self.poll_end(cx)) {
+            Ok(()) => Poll::Ready(Err(CallError::Status(Status::new(
+                Code::UNIMPLEMENTED,
+                "the callee answers without the stream that the caller expects",
+            )))),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Ready when a call with a stream has ended, well or not.
+    pub(super) fn poll_end<E: RpcError>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), CallError<E>>> {
+        let Phase::Sent(started) = self.phase else {
+            return Poll::Ready(Ok(()));
+        };
+        self.poll_raw_answer(cx, started)
+            .map(|(answer, _)| match answer {
+                Answer::Failed(failure) => Err(decode_failure(self.codec(), &failure)),
+                Answer::Copied | Answer::Shared(_) => Ok(()),
+            })
+    }
+
+    /// The streams of a call that was sent, for their handles.
+    pub(super) fn stream(&self, started: Started) -> StreamRef {
+        StreamRef {
+            id: CallId::of(started.index + 1, self.peer.shared().side),
+            generation: started.generation,
+        }
+    }
+
+    pub(super) fn poll_answer<T: DeserializeOwned, E: RpcError>(
+        &mut self,
+        cx: &mut Context<'_>,
+        started: Started,
+    ) -> Poll<Result<T, CallError<E>>> {
+        let (answer, buffer) = ready!(self.poll_raw_answer(cx, started));
+        let result = decode_answer(self.codec(), &answer, &buffer);
+        scratch::put(buffer);
+        Poll::Ready(result)
+    }
+
+    fn poll_raw_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        started: Started,
+    ) -> Poll<(Answer, Vec<u8>)> {
+        let mut buffer = scratch::take();
+        let answer = self.peer.shared().update(|state, wakers| {
+            let connection = &mut state.connection;
+            connection.poll_answer(started.index, cx.waker(), &mut buffer, wakers)
+        });
+        match answer {
+            Poll::Ready(answer) => {
+                self.phase = Phase::Ended;
+                Poll::Ready((answer, buffer))
+            }
+            Poll::Pending => {
+                scratch::put(buffer);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Gives up waiting for room.
+    fn leave_queue(&mut self) {
+        if let Phase::Queued(ticket) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.peer
+                .shared()
+                .update(|state, wakers| state.connection.leave_queue(ticket, wakers));
+        }
+    }
+
+    /// Sends the request, or joins the queue for room with the waker. Says whether it did either.
+    fn send(
+        &mut self,
+        body: &[u8],
+        waker: Option<&Waker>,
+        ticket: Option<Ticket>,
+    ) -> Result<bool, Status> {
+        let deadline = self.begin()?;
+        if let (Some(deadline), true) = (deadline, self.has_waited) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Status::new(
+                    Code::DEADLINE_EXCEEDED,
+                    "the deadline passed before the request could be sent",
+                )
+                .with_fate(Fate::NotSent));
+            }
+            self.options().deadline_ms = Some(deadline_ms(Some(left)));
+        }
+        self.has_waited = true;
+        let options = self
+            .options
+            .as_ref()
+            .map(|options| options.write(self.peer.shared().codec).finish());
+        let outgoing = Outgoing {
+            method: self.methods.get(self.index),
+            options: options
+                .as_ref()
+                .map_or(Options::EMPTY, EncodedOptions::as_options),
+            body,
+            streams: self.streams,
+        };
+        self.phase = Phase::Ended;
+        let admission = self.peer.shared().update(|state, wakers| {
+            state
+                .connection
+                .start_call(outgoing, deadline, waker, ticket, wakers)
+        })?;
+        self.phase = match admission {
+            Admission::Sent(started) => Phase::Sent(started),
+            Admission::Wait(ticket) => Phase::Queued(ticket),
+            Admission::Full => Phase::New,
+        };
+        Ok(!matches!(self.phase, Phase::New))
+    }
+
+    /// Fixes the deadline, the first time.
+    fn begin(&mut self) -> Result<Option<Instant>, Status> {
+        let default = self.peer.shared().limits.default_deadline;
+        let timeout = match self.deadline {
+            Deadline::At(deadline) => return Ok(deadline),
+            Deadline::Default => default,
+            Deadline::After(timeout) => {
+                let timeout = Some(timeout).filter(|timeout| *timeout != Duration::MAX);
+                if timeout != default {
+                    let options = self.options.get_or_insert_default();
+                    options.deadline_ms = Some(deadline_ms(timeout));
+                }
+                timeout
+            }
+        };
+        if let Some(options) = &self.options {
+            options.metadata.check(&self.peer.shared().limits)?;
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.deadline = Deadline::At(deadline);
+        Ok(deadline)
+    }
+
+    /// Waits for room in flight, until the deadline.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, ticket: Ticket) -> Poll<Result<(), Status>> {
+        if let Deadline::At(Some(deadline)) = self.deadline
+            && deadline <= Instant::now()
+        {
+            self.leave_queue();
+            return Poll::Ready(Err(Status::new(
+                Code::DEADLINE_EXCEEDED,
+                "no room in flight within the deadline, as the caller noticed",
+            )
+            .with_fate(Fate::NotSent)));
+        }
+        self.peer
+            .shared()
+            .update(|state, _| state.connection.poll_turn(ticket, cx.waker()))
+            .map(Ok)
+    }
+
+    pub(super) fn fmt(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("method", self.methods.get(self.index))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for RawCall {
+    fn drop(&mut self) {
+        match self.phase {
+            Phase::Sent(_) => self.cancel(),
+            Phase::Queued(_) => self.leave_queue(),
+            Phase::New | Phase::Ended => {}
+        }
+    }
+}
+
+pub(super) fn not_encoded(error: body::BodyError) -> Status {
+    Status::new(Code::INVALID_ARGUMENT, error.to_string()).with_fate(Fate::NotSent)
+}
+
+fn decode_answer<T: DeserializeOwned, E: RpcError>(
+    codec: Codec,
+    answer: &Answer,
+    buffer: &[u8],
+) -> Result<T, CallError<E>> {
+    let body = match answer {
+        Answer::Copied => buffer,
+        Answer::Shared(body) => body,
+        Answer::Failed(failure) => return Err(decode_failure(codec, failure)),
+    };
+    body::decode(codec, body).map_err(|error| {
+        CallError::Status(Status::new(
+            Code::INTERNAL,
+            format!("cannot decode the result: {error}"),
+        ))
+    })
+}
+
+fn decode_failure<E: RpcError>(codec: Codec, failure: &Failure) -> CallError<E> {
+    let executed = failure.status.fate() == Fate::Executed;
+    let details = Details::new(codec, &failure.details, executed);
+    E::from_wire(failure.status.clone(), details)
+}

@@ -1,0 +1,335 @@
+//! Streams: items in both directions, and the credit for them.
+
+use std::{
+    collections::VecDeque,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::Connection;
+use crate::{
+    protocol::{
+        event::{Event, Events, MethodKind},
+        failure::body_too_large,
+        frame::{CallId, Frame, Head},
+        inbound::Stop,
+        options::{OptionKey, Options, OptionsBuilder},
+        stream::{
+            BeyondCredit, Incoming, Outgoing, STREAM_BYTES, STREAM_ITEMS, StreamCredit, Streams,
+        },
+    },
+    status::{Code, Fate, Status},
+};
+
+/// A call with a stream, as its handles know it. It may be over, and its id be another call's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRef {
+    pub(crate) id: CallId,
+    pub(crate) generation: u64,
+}
+
+/// What a caller's streams are to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamSpec {
+    pub(crate) kind: MethodKind,
+    /// How much of the answer's stream may be on its way.
+    pub(crate) credit: StreamCredit,
+}
+
+impl Connection {
+    /// The streams of a call of this end.
+    pub(super) fn own_streams(&self, spec: StreamSpec) -> Streams {
+        Streams {
+            incoming: spec
+                .kind
+                .returns_stream()
+                .then(|| Incoming::new(spec.credit)),
+            outgoing: spec
+                .kind
+                .takes_stream()
+                .then(|| Outgoing::new(self.peer.stream_credit)),
+            is_open: false,
+            opening: None,
+        }
+    }
+
+    /// The streams of a call of the peer, which grants `credit` for the answer.
+    pub(super) fn peer_streams(&self, kind: MethodKind, credit: StreamCredit) -> Streams {
+        Streams {
+            incoming: kind
+                .takes_stream()
+                .then(|| Incoming::new(self.limits.stream_credit)),
+            outgoing: kind.returns_stream().then(|| Outgoing::new(credit)),
+            is_open: false,
+            opening: None,
+        }
+    }
+
+    fn streams(&mut self, stream: StreamRef) -> Option<&mut Streams> {
+        if stream.id.side() == self.side {
+            let index = self.own_call(stream.id)?;
+            self.calls.streams(index, stream.generation)
+        } else {
+            self.inbound.streams(stream.id, stream.generation)
+        }
+    }
+
+    // ---- for the handles of a stream
+
+    /// The caller waits for OPEN, or for the end of the call: `false` if that came first.
+    pub(crate) fn poll_open(&mut self, stream: StreamRef, waker: &Waker) -> Poll<bool> {
+        let Some(index) = self.own_call(stream.id) else {
+            return Poll::Ready(false);
+        };
+        let is_done = self.calls.is_done(index);
+        let Some(streams) = self.calls.streams(index, stream.generation) else {
+            return Poll::Ready(false);
+        };
+        if streams.is_open {
+            return Poll::Ready(true);
+        }
+        if is_done {
+            return Poll::Ready(false);
+        }
+        streams.opening = Some(waker.clone());
+        Poll::Pending
+    }
+
+    /// The callee accepts the call, and grants `credit` for the caller's stream if that is
+    /// something else than what it has announced.
+    pub(crate) fn accept_stream(&mut self, stream: StreamRef, credit: Option<StreamCredit>) {
+        let announced = self.limits.stream_credit;
+        let Some(streams) = self.streams(stream) else {
+            return;
+        };
+        if std::mem::replace(&mut streams.is_open, true) {
+            return;
+        }
+        let credit = credit.filter(|credit| *credit != announced);
+        if let (Some(incoming), Some(credit)) = (&mut streams.incoming, credit) {
+            incoming.grant(
+                u64::from(credit.items.saturating_sub(announced.items)),
+                u64::from(credit.bytes.saturating_sub(announced.bytes)),
+            );
+        }
+        self.inbound.opened(stream.id);
+        if self.closed.is_some() {
+            return;
+        }
+        let mut options = OptionsBuilder::new(self.codec);
+        if let Some(credit) = credit {
+            credit.write(&mut options);
+        }
+        let options = options.finish();
+        self.outbox.push(&Frame {
+            head: Head::Open { id: stream.id },
+            options: options.as_options(),
+            payload: &[],
+        });
+    }
+
+    /// Moves the items that have come to `taken`. Ready with none moved is the end of the stream,
+    /// `false` the end of the call before it.
+    pub(crate) fn poll_items(
+        &mut self,
+        stream: StreamRef,
+        waker: &Waker,
+        taken: &mut VecDeque<Bytes>,
+    ) -> Poll<bool> {
+        match self.streams(stream) {
+            Some(Streams {
+                incoming: Some(incoming),
+                ..
+            }) => incoming.take(waker, taken).map(|()| true),
+            _ => Poll::Ready(false),
+        }
+    }
+
+    /// Whether the peer has said that no more items come.
+    pub(crate) fn give_credit(&mut self, stream: StreamRef, items: u64, bytes: u64) {
+        let is_closed = self.closed.is_some();
+        if let Some(streams) = self.streams(stream)
+            && let Some(incoming) = &mut streams.incoming
+            && !incoming.has_ended()
+            && !is_closed
+        {
+            incoming.grant(items, bytes);
+            let id = stream.id;
+            self.outbox
+                .push(&Frame::new(Head::Credit { id, items, bytes }));
+        }
+    }
+
+    /// The callee wants no more items. (A caller gives up its whole call.)
+    pub(crate) fn refuse_items(&mut self, stream: StreamRef) {
+        let is_closed = self.closed.is_some();
+        if let Some(streams) = self.streams(stream)
+            && let Some(incoming) = &mut streams.incoming
+            && !incoming.refuse()
+            && !is_closed
+        {
+            let id = stream.id;
+            self.outbox.push(&Frame::new(Head::Cancel { id }));
+        }
+    }
+
+    /// Ready when an item may be sent; `false` when nobody wants one any more.
+    pub(crate) fn poll_send(&mut self, stream: StreamRef, waker: &Waker) -> Poll<bool> {
+        let has_room = !self.is_congested();
+        match self.streams(stream) {
+            Some(Streams {
+                outgoing: Some(outgoing),
+                ..
+            }) => outgoing.poll_ready(waker, has_room),
+            _ => Poll::Ready(false),
+        }
+    }
+
+    /// Ready when nobody wants an item any more.
+    pub(crate) fn poll_stopped(&mut self, stream: StreamRef, waker: &Waker) -> Poll<()> {
+        match self.streams(stream) {
+            Some(Streams {
+                outgoing: Some(outgoing),
+                ..
+            }) => outgoing.poll_stopped(waker),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Writes an item, after [`Connection::poll_send`] has said that it may be sent.
+    pub(crate) fn send_item(&mut self, stream: StreamRef, body: &[u8]) -> Result<(), Status> {
+        let limit = self.max_outgoing_body_bytes();
+        if body.len() > limit {
+            return Err(body_too_large(body.len(), limit));
+        }
+        if let Some(streams) = self.streams(stream)
+            && let Some(outgoing) = &mut streams.outgoing
+        {
+            outgoing.spend(body.len());
+            let head = Head::Item { id: stream.id };
+            self.outbox.push(&Frame::with_payload(head, body));
+        }
+        Ok(())
+    }
+
+    /// The caller has sent its last item.
+    pub(crate) fn end_items(&mut self, stream: StreamRef) {
+        let is_closed = self.closed.is_some();
+        if let Some(streams) = self.streams(stream)
+            && let Some(outgoing) = &mut streams.outgoing
+            && outgoing.finish()
+            && !is_closed
+        {
+            let id = stream.id;
+            self.outbox.push(&Frame::new(Head::End { id }));
+        }
+    }
+
+    // ---- frames of the peer
+
+    pub(super) fn item(&mut self, id: CallId, body: Bytes, events: &mut Events) {
+        let own = (id.side() == self.side).then(|| self.own_call(id));
+        let streams = match own {
+            Some(index) => index.and_then(|index| self.calls.open_streams(index)),
+            None => self.inbound.open_streams(id),
+        };
+        let Some(incoming) = streams.and_then(|streams| streams.incoming.as_mut()) else {
+            return;
+        };
+        if let Err(BeyondCredit) = incoming.push(body, &mut events.wakers) {
+            match own.flatten() {
+                Some(index) => self.fail_own(
+                    index,
+                    Status::new(
+                        Code::INTERNAL,
+                        "the callee sent more items than it had credit for",
+                    )
+                    .with_fate(Fate::Unknown),
+                    events,
+                ),
+                None => {
+                    if self.inbound.stop(id, Stop::BeyondCredit) {
+                        events.queue.push(Event::Stop { id });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends a call of this end because of what the peer did.
+    pub(super) fn fail_own(&mut self, index: usize, status: Status, events: &mut Events) {
+        if self.calls.give_up(index, status, &mut events.wakers) {
+            self.cancel(index);
+        }
+    }
+
+    pub(super) fn items_ended(&mut self, id: CallId, events: &mut Events) {
+        if id.side() != self.side
+            && let Some(streams) = self.inbound.open_streams(id)
+            && let Some(incoming) = &mut streams.incoming
+        {
+            incoming.end(&mut events.wakers);
+        }
+    }
+
+    pub(super) fn stream_credit(
+        &mut self,
+        id: CallId,
+        items: u64,
+        bytes: u64,
+        events: &mut Events,
+    ) {
+        let streams = if id.side() == self.side {
+            self.own_call(id)
+                .and_then(|index| self.calls.open_streams(index))
+        } else {
+            self.inbound.open_streams(id)
+        };
+        if let Some(outgoing) = streams.and_then(|streams| streams.outgoing.as_mut()) {
+            outgoing.grant(items, bytes, &mut events.wakers);
+        }
+    }
+
+    /// A CANCEL of the callee: it wants no more items.
+    pub(super) fn items_refused(&mut self, id: CallId, events: &mut Events) {
+        if let Some(index) = self.own_call(id)
+            && let Some(streams) = self.calls.open_streams(index)
+            && let Some(outgoing) = &mut streams.outgoing
+        {
+            outgoing.stop(&mut events.wakers);
+        }
+    }
+
+    pub(super) fn opened(&mut self, id: CallId, options: Options<'_>, events: &mut Events) {
+        let Some(index) = self.own_call(id) else {
+            return;
+        };
+        if self.calls.is_unary(index) {
+            let status = Status::new(
+                Code::UNIMPLEMENTED,
+                "the callee answers with a stream or takes one, and the caller knows of none",
+            );
+            self.fail_own(index, status.with_fate(Fate::Unknown), events);
+            return;
+        }
+        let announced = self.peer.stream_credit;
+        let mut credit = announced;
+        for (key, value) in options.entries() {
+            if let OptionKey::Integer(key @ (STREAM_ITEMS | STREAM_BYTES)) = key {
+                credit.read(key, &value);
+            }
+        }
+        if let Some(streams) = self.calls.open_streams(index)
+            && !streams.is_open
+            && let Some(outgoing) = &mut streams.outgoing
+        {
+            outgoing.grant(
+                u64::from(credit.items.saturating_sub(announced.items)),
+                u64::from(credit.bytes.saturating_sub(announced.bytes)),
+                &mut events.wakers,
+            );
+        }
+        self.calls.opened(index, &mut events.wakers);
+    }
+}

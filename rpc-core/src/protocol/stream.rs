@@ -1,0 +1,303 @@
+//! One direction of a stream: what one end may still send, and what the other has not yet taken.
+
+use std::{
+    collections::VecDeque,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::options::{OptionValue, OptionsBuilder};
+
+/// How much of a stream may be on its way: items, and bytes of their bodies. The last item may
+/// overshoot the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCredit {
+    /// Items.
+    pub items: u32,
+    /// Bytes of bodies.
+    pub bytes: u32,
+}
+
+impl Default for StreamCredit {
+    /// 16 items, 256 KiB.
+    fn default() -> Self {
+        StreamCredit {
+            items: 16,
+            bytes: 256 << 10,
+        }
+    }
+}
+
+/// Keys of options of REQUEST and OPEN, with which a stream's receiver grants something else than
+/// what it has announced for all streams.
+pub(crate) const STREAM_ITEMS: u64 = 2;
+pub(crate) const STREAM_BYTES: u64 = 4;
+
+impl StreamCredit {
+    pub(crate) fn write(self, options: &mut OptionsBuilder) {
+        options.uint(STREAM_ITEMS, u64::from(self.items));
+        options.uint(STREAM_BYTES, u64::from(self.bytes));
+    }
+
+    /// Takes over an option. Says whether it is a number.
+    pub(crate) fn read(&mut self, key: u64, value: &OptionValue<'_>) -> bool {
+        let Some(number) = value.uint() else {
+            return false;
+        };
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        match key {
+            STREAM_ITEMS => self.items = number,
+            _ => self.bytes = number,
+        }
+        true
+    }
+}
+
+/// The end of a stream that items come in at.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    queue: VecDeque<Bytes>,
+    waker: Option<Waker>,
+    /// What the peer may still send.
+    items: u64,
+    bytes: i64,
+    /// The peer has sent its last item.
+    ended: bool,
+}
+
+/// An item came for which there was no credit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BeyondCredit;
+
+impl Incoming {
+    pub(super) fn new(credit: StreamCredit) -> Self {
+        Incoming {
+            queue: VecDeque::new(),
+            waker: None,
+            items: u64::from(credit.items),
+            bytes: i64::from(credit.bytes),
+            ended: false,
+        }
+    }
+
+    /// Takes in an item.
+    pub(super) fn push(
+        &mut self,
+        body: Bytes,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), BeyondCredit> {
+        if self.items == 0 || self.bytes <= 0 {
+            return Err(BeyondCredit);
+        }
+        self.items -= 1;
+        self.bytes -= i64::try_from(body.len()).unwrap_or(i64::MAX);
+        if !self.ended {
+            self.queue.push_back(body);
+            wakers.extend(self.waker.take());
+        }
+        Ok(())
+    }
+
+    /// The last item has come.
+    pub(super) fn end(&mut self, wakers: &mut Vec<Waker>) {
+        self.ended = true;
+        wakers.extend(self.waker.take());
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What comes from now on is dropped. Says whether the end had come already.
+    pub(super) fn refuse(&mut self) -> bool {
+        self.queue.clear();
+        std::mem::replace(&mut self.ended, true)
+    }
+
+    /// Lets the peer send that much more.
+    pub(super) fn grant(&mut self, items: u64, bytes: u64) {
+        self.items = self.items.saturating_add(items);
+        self.bytes = self
+            .bytes
+            .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Moves all that has come to `taken`. Ready with nothing moved means the end.
+    pub(super) fn take(&mut self, waker: &Waker, taken: &mut VecDeque<Bytes>) -> Poll<()> {
+        if self.queue.is_empty() && !self.ended {
+            match &mut self.waker {
+                Some(waiting) => waiting.clone_from(waker),
+                None => self.waker = Some(waker.clone()),
+            }
+            return Poll::Pending;
+        }
+        taken.append(&mut self.queue);
+        Poll::Ready(())
+    }
+}
+
+/// The end of a stream that items go out from.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    waker: Option<Waker>,
+    items: u64,
+    bytes: i64,
+    /// The other end wants no more.
+    stopped: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(credit: StreamCredit) -> Self {
+        Outgoing {
+            waker: None,
+            items: u64::from(credit.items),
+            bytes: i64::from(credit.bytes),
+            stopped: false,
+        }
+    }
+
+    /// Ready when an item may be sent: `false` when nobody wants one any more.
+    pub(super) fn poll_ready(&mut self, waker: &Waker, has_room: bool) -> Poll<bool> {
+        if self.stopped {
+            return Poll::Ready(false);
+        }
+        if has_room && self.items > 0 && self.bytes > 0 {
+            return Poll::Ready(true);
+        }
+        self.wait(waker);
+        Poll::Pending
+    }
+
+    /// Ready when nobody wants an item any more.
+    pub(super) fn poll_stopped(&mut self, waker: &Waker) -> Poll<()> {
+        if self.stopped {
+            return Poll::Ready(());
+        }
+        self.wait(waker);
+        Poll::Pending
+    }
+
+    fn wait(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(waiting) => waiting.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+
+    /// An item is sent.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.items = self.items.saturating_sub(1);
+        self.bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+    }
+
+    /// The peer gives credit.
+    pub(super) fn grant(&mut self, items: u64, bytes: u64, wakers: &mut Vec<Waker>) {
+        self.items = self.items.saturating_add(items);
+        self.bytes = self
+            .bytes
+            .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        wakers.extend(self.waker.take());
+    }
+
+    /// The last item has been sent. Says whether the other end still waits for it.
+    pub(super) fn finish(&mut self) -> bool {
+        !std::mem::replace(&mut self.stopped, true)
+    }
+
+    /// Nobody wants an item any more.
+    pub(super) fn stop(&mut self, wakers: &mut Vec<Waker>) {
+        self.stopped = true;
+        wakers.extend(self.waker.take());
+    }
+
+    /// There is room in the outbox again.
+    pub(super) fn wake(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.waker.take());
+    }
+}
+
+/// Both directions of a call that has a stream.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) incoming: Option<Incoming>,
+    pub(super) outgoing: Option<Outgoing>,
+    /// OPEN has been sent or has come.
+    pub(super) is_open: bool,
+    /// The caller of a stream, while it waits for OPEN.
+    pub(super) opening: Option<Waker>,
+}
+
+impl Streams {
+    /// The call is over: nothing more comes, nothing more goes.
+    pub(super) fn end(&mut self, wakers: &mut Vec<Waker>) {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.end(wakers);
+        }
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.stop(wakers);
+        }
+        wakers.extend(self.opening.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREDIT: StreamCredit = StreamCredit {
+        items: 3,
+        bytes: 10,
+    };
+
+    #[test]
+    fn one_item_may_overshoot_the_bytes_and_the_next_may_not() {
+        let mut outgoing = Outgoing::new(CREDIT);
+        let mut incoming = Incoming::new(CREDIT);
+        let ready = |outgoing: &mut Outgoing| outgoing.poll_ready(Waker::noop(), true);
+        assert_eq!(ready(&mut outgoing), Poll::Ready(true));
+        outgoing.spend(100);
+        let large = Bytes::from_static(&[0; 100]);
+        assert_eq!(incoming.push(large, &mut Vec::new()), Ok(()));
+        assert_eq!(ready(&mut outgoing), Poll::Pending);
+        let small = Bytes::from_static(&[0]);
+        assert_eq!(
+            incoming.push(small.clone(), &mut Vec::new()),
+            Err(BeyondCredit)
+        );
+
+        outgoing.grant(1, 100, &mut Vec::new());
+        incoming.grant(1, 100);
+        assert_eq!(ready(&mut outgoing), Poll::Ready(true));
+        assert_eq!(incoming.push(small, &mut Vec::new()), Ok(()));
+    }
+
+    #[test]
+    fn items_beyond_the_credit_are_refused() {
+        let mut incoming = Incoming::new(CREDIT);
+        for _ in 0..3 {
+            assert_eq!(incoming.push(Bytes::new(), &mut Vec::new()), Ok(()));
+        }
+        assert_eq!(
+            incoming.push(Bytes::new(), &mut Vec::new()),
+            Err(BeyondCredit)
+        );
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_taken_before_the_end() {
+        let mut incoming = Incoming::new(CREDIT);
+        let mut taken = VecDeque::new();
+        assert!(incoming.take(Waker::noop(), &mut taken).is_pending());
+        incoming
+            .push(Bytes::from_static(b"1"), &mut Vec::new())
+            .unwrap();
+        incoming.end(&mut Vec::new());
+        assert!(incoming.take(Waker::noop(), &mut taken).is_ready());
+        assert_eq!(taken.len(), 1);
+        taken.clear();
+        assert!(incoming.take(Waker::noop(), &mut taken).is_ready());
+        assert!(taken.is_empty());
+    }
+}
