@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::Mutex, task::JoinHandle, time::timeout};
 use wirecall_core::{
     CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
     connection,
@@ -89,7 +89,7 @@ impl ClientBuilder {
     async fn establish(self) -> Result<Client, ConnectError> {
         let router = Arc::new(self.router?);
         let headers = self.headers.map_err(ConnectError::Header)?;
-        let (peer, _) = match self.endpoint.0 {
+        let (peer, task) = match self.endpoint.0 {
             Kind::Url(url) => {
                 let target = endpoint::parse(&url)?;
                 let stream = TcpStream::connect((&*target.host, target.port)).await?;
@@ -123,7 +123,10 @@ impl ClientBuilder {
         // From here on, dropping this future drops the last handle, which ends the connection.
         let peer = peer.holding();
         peer.opened().await.map_err(ConnectError::Closed)?;
-        Ok(Client { peer })
+        Ok(Client {
+            peer,
+            task: Arc::new(Mutex::new(Some(task))),
+        })
     }
 }
 
@@ -134,6 +137,9 @@ impl ClientBuilder {
 #[derive(Clone, Debug)]
 pub struct Client {
     peer: Peer,
+    /// The connection's task, which ends after the closing handshake; `None` once somebody has
+    /// seen its end. Whoever waits for that holds the lock, and others wait for the lock.
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Client {
@@ -171,11 +177,19 @@ impl Client {
     }
 
     /// Ends the connection: what was queued is still written, calls that are pending fail with
-    /// `UNAVAILABLE`. Returns when the connection is no longer used; the closing handshake goes on
-    /// behind it.
+    /// `UNAVAILABLE`. Returns after the closing handshake, at the latest two seconds after calls
+    /// have failed: the process, or the runtime, may end right behind it.
+    ///
+    /// Cancel safe: once it was polled the connection ends, whether or not it is waited for. It may
+    /// be called again, and by several clones.
     pub async fn close(&self) {
         self.peer.close(CloseCode::NORMAL, "");
-        self.peer.closed().await;
+        let mut task = self.task.lock().await;
+        if let Some(handle) = &mut *task {
+            // Fails when the runtime was shut down, which ends the connection as well.
+            let _ = handle.await;
+            *task = None;
+        }
     }
 }
 

@@ -63,13 +63,20 @@ pub(crate) fn parse(url: &str) -> Result<Target, ConnectError> {
     }
     let host = uri.host().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| bad("has no host"))?;
-    if uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
         return Err(bad("has credentials in it; send them in a header"));
     }
-    let port = uri.port_u16().unwrap_or(80);
+    // Not `Uri::port`, which finds no port where there is a bad one. An empty one is the default
+    // (RFC 3986 §3.2.3).
+    let port = match authority.strip_prefix(host) {
+        Some("" | ":") => 80,
+        port => port
+            .and_then(|port| port.strip_prefix(':'))
+            .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|port| port.parse().ok())
+            .ok_or_else(|| bad("has a port that is not one of 0 to 65535"))?,
+    };
     Ok(Target {
         host: host.trim_matches(['[', ']']).to_owned(),
         port,
@@ -96,6 +103,24 @@ mod tests {
         let target = parse("ws://localhost").unwrap();
         assert_eq!((target.port, &*target.path_and_query), (80, "/"));
         assert_eq!(target.authority, "localhost");
+        assert_eq!(
+            parse("ws://localhost:").unwrap(),
+            parse("ws://localhost").unwrap()
+        );
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused_and_not_taken_for_the_default() {
+        for url in [
+            "ws://localhost:99999/",
+            "ws://localhost:65536",
+            "ws://[::1]:99999",
+            "ws://[::1]9000",
+            "ws://localhost:+80",
+            "ws://localhost:http",
+        ] {
+            assert!(matches!(parse(url), Err(ConnectError::Url(_))), "{url}");
+        }
     }
 
     #[test]

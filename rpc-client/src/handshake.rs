@@ -43,7 +43,7 @@ pub(crate) async fn upgrade(
         return Err(refused(response).await);
     }
     let codec = check(response.headers(), codecs, &key)?;
-    let headers = response.headers().clone();
+    let headers = copy(response.headers());
     let upgraded = hyper::upgrade::on(response).await.map_err(http_failed)?;
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()
@@ -75,7 +75,7 @@ fn request(
         .map_err(|error| ConnectError::Url(error.to_string()))?;
     for (name, value) in headers {
         if is_reserved(name) {
-            return Err(ConnectError::Handshake(format!(
+            return Err(ConnectError::Header(format!(
                 "the header {name} belongs to the handshake"
             )));
         }
@@ -126,6 +126,19 @@ fn is(value: Option<&HeaderValue>, expected: &str) -> bool {
     })
 }
 
+/// The same headers in memory of their own. The values that hyper hands out are slices of its read
+/// buffer, all of which would live for as long as the connection.
+fn copy(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        // What was a value before is one again.
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.append(name, value);
+        }
+    }
+    copy
+}
+
 async fn refused(response: Response<Incoming>) -> ConnectError {
     let status = response.status().as_u16();
     let mut body = response.into_body();
@@ -144,4 +157,23 @@ async fn refused(response: Response<Incoming>) -> ConnectError {
 
 fn http_failed(error: hyper::Error) -> ConnectError {
     ConnectError::Http(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_connection_does_not_keep_the_read_buffer() {
+        let buffer = Bytes::from(b"one two ".repeat(100));
+        let mut headers = HeaderMap::new();
+        for range in [0..3, 4..7] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(range)).unwrap();
+            headers.append("x", value);
+        }
+        let copy = copy(&headers);
+        assert_eq!(copy, headers);
+        drop(headers);
+        assert!(buffer.is_unique());
+    }
 }

@@ -15,7 +15,8 @@ use crate::{
     error::{DetailsWriter, RpcError},
     items::{IncomingItems, OutgoingItems},
     protocol::{
-        CallId, Frame, Head, StreamCredit, StreamRef, body_too_large, error_frame, error_options,
+        CallId, FIRST_PIECE_BYTES, Frame, Head, StreamCredit, StreamRef, body_too_large,
+        error_frame, error_options,
     },
     scratch,
     status::{Code, Status},
@@ -210,24 +211,47 @@ impl Reply {
         Reply::error(Status::new(Code::INTERNAL, "the handler panicked"))
     }
 
-    /// Appends the terminal frame, and gives the buffer back. A body that the peer would not take
-    /// becomes an error, without the bytes.
-    pub(crate) fn encode(self, id: CallId, codec: Codec, max_body_bytes: usize, out: &mut Vec<u8>) {
-        let too_large = (self.body.len() > max_body_bytes)
-            .then(|| body_too_large(self.body.len(), max_body_bytes));
-        let (status, details) = match (&self.outcome, &too_large) {
-            (Outcome::Error(status), None) => (status, &*self.body),
-            // Code and message can do without the details.
-            (Outcome::Error(status), Some(_)) => (status, &[][..]),
-            (_, Some(status)) => (status, &[][..]),
-            (_, None) => {
-                Frame::with_payload(Head::Response { id }, &self.body).encode(codec, out);
-                scratch::put(self.body);
-                return;
+    /// Whether the body goes in pieces.
+    pub(crate) fn is_large(&self) -> bool {
+        self.body.len() > FIRST_PIECE_BYTES
+    }
+
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self.outcome, Outcome::Error(_))
+    }
+
+    /// The reply as it can be sent: a body that the peer would not take becomes an error, and
+    /// details that are too large are left out, since code and message can do without.
+    pub(crate) fn limited(mut self, max_body_bytes: usize) -> Self {
+        let bytes = self.body.len();
+        match self.outcome {
+            Outcome::Error(_) if bytes > max_body_bytes.min(FIRST_PIECE_BYTES) => {
+                self.body = Vec::new();
+                self
             }
-        };
-        let options = error_options(codec, status);
-        error_frame(id, status, &options, details).encode(codec, out);
+            Outcome::Response if bytes > max_body_bytes => {
+                Reply::error(body_too_large(bytes, max_body_bytes))
+            }
+            _ => self,
+        }
+    }
+
+    /// The body of a large response.
+    pub(crate) fn into_body(self) -> Bytes {
+        self.body.into()
+    }
+
+    /// Appends the terminal frame, and gives the buffer back. Not for large responses.
+    pub(crate) fn encode(self, id: CallId, codec: Codec, out: &mut Vec<u8>) {
+        match &self.outcome {
+            Outcome::Response | Outcome::Nothing => {
+                Frame::with_payload(Head::Response { id }, &self.body).encode(codec, out);
+            }
+            Outcome::Error(status) => {
+                let options = error_options(codec, status);
+                error_frame(id, status, &options, &self.body).encode(codec, out);
+            }
+        }
         scratch::put(self.body);
     }
 }

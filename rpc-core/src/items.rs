@@ -123,7 +123,7 @@ impl OutgoingItems {
             .map_err(|error| Status::new(Code::INTERNAL, error.to_string()))
             .and_then(|()| {
                 let shared = self.peer.shared();
-                shared.update(|state, _| state.connection.send_item(self.stream, &body))
+                shared.update(|state, _| state.connection.send_item(self.stream, &mut body))
             });
         scratch::put(body);
         sent

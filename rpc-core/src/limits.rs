@@ -21,9 +21,12 @@ use crate::protocol::StreamCredit;
 pub struct Limits {
     /// The largest WebSocket message that is accepted, in bytes. Announced. 1 MiB.
     pub max_message_bytes: usize,
-    /// The largest body that is accepted, in bytes. Announced. 1 MiB less 64 KiB, so that a frame
-    /// with its options always fits a message.
+    /// The largest body that is accepted, in bytes. Announced. 16 MiB. One above 64 KiB travels in
+    /// pieces, between other frames.
     pub max_body_bytes: usize,
+    /// How many bytes of large bodies may be put together at a time. Announced. 32 MiB; never
+    /// less than one body may have.
+    pub max_assembly_bytes: usize,
     /// How many calls of the peer are executed at a time. Announced; what is beyond is refused. A
     /// cancelled handler counts until it has really ended. 1,024.
     pub max_in_flight: usize,
@@ -51,7 +54,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_message_bytes: 1 << 20,
-            max_body_bytes: (1 << 20) - (64 << 10),
+            max_body_bytes: 16 << 20,
+            max_assembly_bytes: 32 << 20,
             max_in_flight: 1024,
             notification_credit: 256,
             stream_credit: StreamCredit::default(),
@@ -82,6 +86,8 @@ setters! {
     max_message_bytes: usize,
     /// Sets [`Limits::max_body_bytes`].
     max_body_bytes: usize,
+    /// Sets [`Limits::max_assembly_bytes`].
+    max_assembly_bytes: usize,
     /// Sets [`Limits::max_in_flight`].
     max_in_flight: usize,
     /// Sets [`Limits::notification_credit`].

@@ -5,6 +5,7 @@ use crate::{
     limits::Limits,
     protocol::{
         OptionKey, OptionValue, Options, OptionsBuilder, STREAM_BYTES, STREAM_ITEMS, StreamCredit,
+        TOTAL_BYTES,
     },
     status::{Code, Fate, Status},
 };
@@ -209,6 +210,8 @@ impl CallOptions {
                         );
                     }
                 },
+                // The body comes in pieces; that has been seen to.
+                OptionKey::Integer(TOTAL_BYTES) => {}
                 OptionKey::Integer(key @ (STREAM_ITEMS | STREAM_BYTES)) => {
                     let credit = result.credit.get_or_insert(default_credit);
                     if !credit.read(key, &value) {

@@ -14,7 +14,9 @@ use crate::{
     error::CallError,
     method::{Method, Methods},
     peer::Peer,
-    protocol::{Admission, Frame, Head, Options, Outgoing, Ticket},
+    protocol::{
+        Admission, EncodedNotification, FIRST_PIECE_BYTES, Frame, Head, Options, Outgoing, Ticket,
+    },
     scratch,
     status::{Code, Fate, Status},
 };
@@ -86,7 +88,7 @@ impl<A: Serialize> Future for Notification<A> {
         let outgoing = Outgoing {
             method: this.methods.get(this.index),
             options: Options::EMPTY,
-            body: &body,
+            body: &mut body,
             streams: None,
         };
         let sent = shared.update(|state, wakers| {
@@ -186,12 +188,12 @@ impl Broadcast {
         }
         let mut delivery = Delivery::default();
         for peer in &self.peers {
-            let Some((frame, body_bytes)) = &encoded[peer.codec() as usize] else {
+            let Some(encoded) = &encoded[peer.codec() as usize] else {
                 continue;
             };
             let sent = peer
                 .shared()
-                .update(|state, _| state.connection.notify_encoded(method, frame, *body_bytes));
+                .update(|state, _| state.connection.notify_encoded(method, encoded));
             match sent {
                 Ok(true) => delivery.sent += 1,
                 Ok(false) => delivery.behind += 1,
@@ -203,14 +205,17 @@ impl Broadcast {
     }
 }
 
-/// A NOTIFY as all connections of a codec have it, and how large its body is.
+/// A NOTIFY as all connections of a codec have it.
 fn encode_frame<A: Serialize>(
     codec: Codec,
     method: &Method,
     arguments: &A,
-) -> Result<(Vec<u8>, usize), Status> {
+) -> Result<EncodedNotification, Status> {
     let mut body = scratch::take();
     body::encode(codec, arguments, &mut body).map_err(|error| not_encoded(&error))?;
+    if body.len() > FIRST_PIECE_BYTES {
+        return Ok(EncodedNotification::Large(body.into()));
+    }
     let head = Head::Notify {
         method: method.reference(codec),
     };
@@ -218,7 +223,7 @@ fn encode_frame<A: Serialize>(
     Frame::with_payload(head, &body).encode(codec, &mut frame);
     let body_bytes = body.len();
     scratch::put(body);
-    Ok((frame, body_bytes))
+    Ok(EncodedNotification::Frame { frame, body_bytes })
 }
 
 fn not_encoded(error: &body::BodyError) -> Status {

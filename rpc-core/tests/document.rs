@@ -118,12 +118,18 @@ fn the_examples_are_frames_and_mean_the_same_in_both_codecs() {
     assert_eq!(kinds, (0..=17).collect(), "kinds without an example");
 }
 
-/// W-ORD-1: the conversation of the document is that of the golden vectors.
+/// W-ORD-1: the conversations of the document are those of the golden vectors.
 #[test]
-fn the_conversation_is_that_of_the_vectors() {
+fn the_conversations_are_those_of_the_vectors() {
+    for name in ["conversation", "stream_conversation"] {
+        assert_conversation(name);
+    }
+}
+
+fn assert_conversation(name: &str) {
     let document = document();
     for codec in Codec::ALL {
-        let info = format!("conversation-{}", support::key(codec));
+        let info = format!("{}-{}", name.replace('_', "-"), support::key(codec));
         let blocks = blocks(&document, &info);
         let [block] = &blocks[..] else {
             panic!("no single block {info}");
@@ -145,7 +151,7 @@ fn the_conversation_is_that_of_the_vectors() {
                 (_, None) => panic!("no mark before {line:?}"),
             }
         }
-        let expected = vectors("conversation.json");
+        let expected = vectors(&format!("{name}.json"));
         let expected: Vec<_> = expected
             .iter()
             .map(|vector| {
@@ -249,13 +255,16 @@ fn the_tables_of_limits_have_the_defaults() {
         ("5", limits.max_in_flight.to_string()),
         ("7", limits.notification_credit.to_string()),
         ("9", deadline),
+        ("13", limits.stream_credit.items.to_string()),
+        ("15", limits.stream_credit.bytes.to_string()),
     ];
     let hello = table(&document, "| key | value | default | meaning |");
     let hello: Vec<_> = hello
         .iter()
+        .filter(|row| !row[2].is_empty())
         .map(|row| (row[0], row[2].to_owned()))
         .collect();
-    assert_eq!(hello[..5], announced);
+    assert_eq!(hello, announced);
     let rows = table(&document, "| limit | default | key | beyond it |");
     let with_key = rows.iter().filter(|row| !row[2].is_empty());
     let with_key: Vec<_> = with_key.map(|row| (row[2], row[1].to_owned())).collect();

@@ -141,6 +141,9 @@ impl Resolve for AnyMethod {
         }
         let kind = match name {
             "ChatEvents.kicked" => MethodKind::Notification,
+            "Chat.visitors" => MethodKind::ServerStreaming,
+            "Chat.import" => MethodKind::ClientStreaming,
+            "Chat.sum" => MethodKind::Bidirectional,
             _ => MethodKind::Unary,
         };
         Some(Target {
@@ -196,10 +199,12 @@ fn packed(codec: Codec, frames: &[&Frame<'_>]) -> Vec<Vec<u8>> {
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 
-/// W-MSG-3: the conversation reads as it means, and is written byte for byte.
+const CONVERSATIONS: [&str; 2] = ["conversation.json", "stream_conversation.json"];
+
+/// W-MSG-3: the conversations read as they mean, and are written byte for byte.
 #[test]
-fn the_conversation_is_written_byte_for_byte() {
-    for vector in vectors("conversation.json") {
+fn the_conversations_are_written_byte_for_byte() {
+    for vector in CONVERSATIONS.into_iter().flat_map(vectors) {
         for codec in Codec::ALL {
             let message = bytes(&vector, codec).expect("both codecs");
             let expected = vector["frames"].as_array().expect("meanings");
@@ -216,38 +221,52 @@ fn the_conversation_is_written_byte_for_byte() {
     }
 }
 
-/// W-NEG-7, W-ORD-2: both ends take the conversation without complaint.
+/// W-NEG-7, W-ORD-2: both ends take the conversations without complaint.
 #[test]
-fn the_conversation_is_accepted_by_both_ends() {
+fn the_conversations_are_accepted_by_both_ends() {
     for codec in Codec::ALL {
-        let conversation = vectors("conversation.json");
-        let messages: Vec<_> = conversation
-            .iter()
-            .map(|vector| bytes(vector, codec).expect("both codecs"))
-            .collect();
-        let mut dialler = End::new(Side::Dialler, codec);
-        // Nobody answers calls here, so that each of the dialler's messages is for an acceptor
-        // that knows of those before it all but the calls.
-        let mut known = Vec::new();
-        let mut calls = 0;
-        for (vector, message) in conversation.iter().zip(&messages) {
-            let frames = frames(codec, message).expect("frames");
-            if text(vector, "from") == "acceptor" {
-                dialler.receive(&frames.iter().collect::<Vec<_>>());
-                continue;
-            }
-            let mut acceptor = End::new(Side::Acceptor, codec);
-            acceptor.receive(&known.iter().chain(&frames).collect::<Vec<_>>());
-            calls += acceptor.connection.in_flight().1;
-            let lasting =
-                |frame: &Frame<'_>| matches!(frame.head, Head::Hello | Head::Define { .. });
-            known.extend(frames.into_iter().filter(lasting));
-        }
-        assert_eq!(calls, 3, "one of the four calls names no method");
+        // One of the four calls names no method.
+        let (dialler, calls) = accepted("conversation.json", codec);
+        assert_eq!(calls, 3);
         assert_eq!(dialler.connection.in_flight(), (0, 1));
         let notifications = dialler.events.queue.iter();
         let notifications =
             notifications.filter(|event| matches!(event, Event::Notification { .. }));
         assert_eq!(notifications.count(), 1);
+
+        let (dialler, calls) = accepted("stream_conversation.json", codec);
+        assert_eq!(calls, 4);
+        assert_eq!(dialler.connection.in_flight(), (0, 0));
+        assert_eq!(dialler.connection.peer_limits().stream_credit.bytes, 1000);
     }
+}
+
+/// Lets both ends read a conversation: the dialler, and how many calls of it were executed.
+fn accepted(file: &str, codec: Codec) -> (End, usize) {
+    let conversation = vectors(file);
+    let messages: Vec<_> = conversation
+        .iter()
+        .map(|vector| bytes(vector, codec).expect("both codecs"))
+        .collect();
+    let mut dialler = End::new(Side::Dialler, codec);
+    // Nobody answers calls here, so that each of the dialler's messages is for an acceptor
+    // that knows of those before it all but the calls.
+    let mut known = Vec::new();
+    let mut calls = 0;
+    for (vector, message) in conversation.iter().zip(&messages) {
+        let frames = frames(codec, message).expect("frames");
+        if text(vector, "from") == "acceptor" {
+            dialler.receive(&frames.iter().collect::<Vec<_>>());
+            continue;
+        }
+        let mut acceptor = End::new(Side::Acceptor, codec);
+        acceptor.receive(&known.iter().chain(&frames).collect::<Vec<_>>());
+        calls += acceptor.connection.in_flight().1;
+        let stopped = acceptor.events.queue.iter();
+        let stopped = stopped.filter(|event| matches!(event, Event::Stop { .. }));
+        assert_eq!(stopped.count(), 0, "{}", vector["note"]);
+        let lasting = |frame: &Frame<'_>| matches!(frame.head, Head::Hello | Head::Define { .. });
+        known.extend(frames.into_iter().filter(lasting));
+    }
+    (dialler, calls)
 }

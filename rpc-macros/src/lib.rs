@@ -27,12 +27,17 @@ use proc_macro::TokenStream;
 ///   `ChatNotifier::to(peers)`.
 ///
 /// ```
-/// use wirecall::{Context, Status};
+/// use futures::{Stream, StreamExt as _, stream};
+/// use wirecall::{Context, Status, Streaming};
 ///
 /// #[wirecall::service]
 /// pub trait Chat {
 ///     /// Posts a line and returns its number.
 ///     async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, Status>;
+///     /// The lines of a room.
+///     async fn lines(&self, room: &str) -> Result<impl Stream<Item = String>, Status>;
+///     /// Counts the words of all the lines sent.
+///     async fn count(&self, lines: Streaming<String>) -> Result<u64, Status>;
 ///     /// Somebody has left.
 ///     #[notify]
 ///     async fn left(&self, room: &str, who: &str);
@@ -44,9 +49,31 @@ use proc_macro::TokenStream;
 ///     async fn post(&self, _cx: &Context, _room: &str, _text: &str) -> Result<u64, Status> {
 ///         Ok(1)
 ///     }
+///     async fn lines(&self, room: &str) -> Result<impl Stream<Item = String>, Status> {
+///         Ok(stream::iter([format!("welcome to {room}")]))
+///     }
+///     async fn count(&self, mut lines: Streaming<String>) -> Result<u64, Status> {
+///         let mut words = 0;
+///         while let Some(line) = lines.next().await {
+///             words += line?.split_whitespace().count() as u64;
+///         }
+///         Ok(words)
+///     }
 ///     async fn left(&self, _room: &str, _who: &str) {}
 /// }
 /// let service = ChatServer::new(Silent);
+///
+/// async fn talk(peer: &wirecall::Peer) -> Result<(), wirecall::CallError<Status>> {
+///     let chat = ChatClient::new(peer);
+///     chat.post("lobby", "hi").await?;
+///     let mut lines = chat.lines("lobby").await?;
+///     while let Some(line) = lines.next().await {
+///         println!("{}", line?);
+///     }
+///     let words = chat.count(stream::iter(["one two".to_owned()])).await?;
+///     assert_eq!(words, 2);
+///     Ok(())
+/// }
 /// ```
 ///
 /// An implementation needs no attribute: `impl Chat for MyChat { async fn post(…) … }`. Its
@@ -64,9 +91,14 @@ use proc_macro::TokenStream;
 /// - `#[rpc(name = "other")]`: the name of the method on the wire.
 /// - `#[rpc(spawn)]`: run it in a task of its own at once. Without it, a method is first polled
 ///   where it arrives, which is cheaper for all that finish or wait soon.
+/// - `#[rpc(credit(items = 64, bytes = 1048576))]`: how much of a stream may be on its way before
+///   its reader has taken it. Either may be left out, which is that of `StreamCredit::default()`;
+///   without the option it is the `Limits::stream_credit` of the end that reads. A caller may send
+///   its first items before it knows what the method asks for, so for a stream that is taken the
+///   option can give more than the limit and not less.
 ///
 /// # Methods
-/// Each is an `async fn` of `&self` without type parameters. `cx: &Context`, at any place, is not
+/// Each is an `async fn` of `&self` without type parameters, or returns a stream. `cx: &Context`, at any place, is not
 /// on the wire and not in the client. Up to twelve others are, and each is one of
 /// - `T`, that implements serde's `Serialize` and `Deserialize` and is `Send`,
 /// - `&str` or `&[u8]`, which are decoded without a copy where the encoding allows it,
@@ -75,6 +107,18 @@ use proc_macro::TokenStream;
 ///
 /// What is returned is `Result<T, E>`, where `E` is an `RpcError`, or any other type, and
 /// owned.
+///
+/// # Streams
+/// - A method returns one as `impl Stream<Item = T>`. It may be refused, as
+///   `Result<impl Stream<Item = T>, E>`, and it may fail, as `impl Stream<Item = Result<T, E>>`,
+///   or both, with one type of error. If the stream is there at once the method need not be
+///   `async`. Streams have to be `Send`, and may borrow `self` and the arguments. In the client it
+///   is a `StreamCall`, to be awaited for a `ResponseStream`.
+/// - A method takes one as an argument `Streaming<T>`, at any place and at most one. In the client
+///   it is a stream of `T` that is `Send + 'static`, or `BySender`; the call is an `UploadCall`.
+/// - If it does both, it is a `DuplexCall`.
+///
+/// A notification has no streams.
 ///
 /// # Generic traits
 /// `trait Store<T>` gives `StoreServer<S, T>`, `StoreClient<T>` and `StoreNotifier<T>`. Type

@@ -52,6 +52,44 @@ fn each_form_of_argument_is_sent_decoded_and_passed_in_its_own_way() {
 }
 
 #[test]
+fn streams_are_returned_and_taken() {
+    let expansion = service::expand(
+        quote!(),
+        quote! {
+            trait Streams {
+                fn primes(&self, limit: u64) -> impl Stream<Item = u64>;
+                #[rpc(credit(items = 64))]
+                async fn follow(
+                    &self,
+                    cx: &Context,
+                    room: &str,
+                ) -> Result<impl futures::Stream<Item = Result<Line, ChatError>> + Send, ChatError>;
+                /// Counts the words.
+                async fn count(&self, cx: &Context, lines: Streaming<String>, room: &str) -> u64;
+                #[rpc(credit(items = 1, bytes = 2))]
+                fn echo(&self, lines: wirecall::Streaming<String>) -> impl Stream<Item = String> {
+                    lines.map(Result::unwrap)
+                }
+            }
+        },
+    );
+    insta::assert_snapshot!(pretty(expansion));
+}
+
+#[test]
+fn a_source_has_a_name_that_the_trait_does_not_use() {
+    let expansion = service::expand(
+        quote!(),
+        quote! {
+            trait Streams<S> {
+                async fn all(&self, values: Streaming<S>);
+            }
+        },
+    );
+    insta::assert_snapshot!(pretty(expansion));
+}
+
+#[test]
 fn the_parameters_of_a_trait_are_those_of_its_types() {
     let expansion = service::expand(
         quote!(name = "kv", crate = my::rpc),

@@ -23,22 +23,22 @@ pub(crate) enum Denied {
 }
 
 impl Access {
+    /// Checks a request for this host.
     pub(crate) fn check(
         &self,
+        host: &str,
         headers: &HeaderMap,
         listener_is_loopback: bool,
     ) -> Result<(), Denied> {
-        let host = text(headers, header::HOST);
-        if listener_is_loopback && !is_loopback(&host) && !contains(&self.hosts, &host) {
-            return Err(Denied::Host(host));
+        if listener_is_loopback && !is_loopback(host) && !contains(&self.hosts, host) {
+            return Err(Denied::Host(host.to_owned()));
         }
-        if !headers.contains_key(header::ORIGIN) {
+        let Some(origin) = origin(headers) else {
             return Ok(());
-        }
-        let origin = text(headers, header::ORIGIN);
+        };
         let own = origin
             .split_once("://")
-            .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(&host));
+            .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
         if own || contains(&self.origins, &origin) {
             return Ok(());
         }
@@ -46,14 +46,22 @@ impl Access {
     }
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> String {
-    let values = headers.get_all(name);
-    let values: Vec<_> = values
+/// The host that a request is for. `None` when no `Host` says so, or several do, which RFC 9112
+/// §3.2 forbids: what stands in front of the server may have looked at another one.
+pub(crate) fn host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next()?.to_str().ok()?;
+    (!host.is_empty() && hosts.next().is_none()).then_some(host)
+}
+
+fn origin(headers: &HeaderMap) -> Option<String> {
+    let origins: Vec<_> = headers
+        .get_all(header::ORIGIN)
         .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .map(|origin| String::from_utf8_lossy(origin.as_bytes()))
         .collect();
-    // Several are no single host or origin, and match nothing.
-    values.join(", ")
+    // Several are no single origin, and match nothing.
+    (!origins.is_empty()).then(|| origins.join(", "))
 }
 
 fn contains(list: &[String], value: &str) -> bool {
@@ -73,7 +81,7 @@ fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || address
             .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+            .is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -82,24 +90,29 @@ mod tests {
 
     fn check(access: &Access, host: &str, origin: Option<&str>) -> Result<(), Denied> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, host.parse().unwrap());
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        access.check(&headers, true)
+        access.check(host, &headers, true)
     }
 
     #[test]
     fn a_loopback_listener_accepts_only_loopback_hosts() {
         let access = Access::default();
-        for host in ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:9000"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9000",
+            "127.0.0.1:1",
+            "[::1]:9000",
+            "[::ffff:127.0.0.1]:9000",
+        ] {
             assert_eq!(check(&access, host, None), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
             "evil.example:9000",
             "127.0.0.1.evil.example",
-            "",
+            "[::ffff:192.0.2.1]",
         ] {
             assert!(check(&access, host, None).is_err(), "{host}");
         }
@@ -107,9 +120,20 @@ mod tests {
 
     #[test]
     fn a_listener_on_another_address_accepts_any_host() {
+        let checked = Access::default().check("api.example", &HeaderMap::new(), false);
+        assert_eq!(checked, Ok(()));
+    }
+
+    #[test]
+    fn a_request_is_for_one_host() {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, "api.example".parse().unwrap());
-        assert_eq!(Access::default().check(&headers, false), Ok(()));
+        assert_eq!(host(&headers), None);
+        headers.insert(header::HOST, "".parse().unwrap());
+        assert_eq!(host(&headers), None);
+        headers.insert(header::HOST, "a".parse().unwrap());
+        assert_eq!(host(&headers), Some("a"));
+        headers.append(header::HOST, "a".parse().unwrap());
+        assert_eq!(host(&headers), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
     CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, connection, protocol::Side,
     transport::Transport,
@@ -23,6 +23,9 @@ pub(crate) struct Connections {
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
+    /// Says that no more connections may stay. Those that are no peers yet listen to it; peers are
+    /// closed one by one.
+    pub(crate) shutdown: CancellationToken,
     peers: Mutex<Peers>,
 }
 
@@ -31,7 +34,6 @@ pub(crate) struct Connections {
 struct Peers {
     next: u64,
     open: HashMap<u64, Peer>,
-    is_closing: bool,
 }
 
 impl Connections {
@@ -47,6 +49,7 @@ impl Connections {
             offer,
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
             peers: Mutex::default(),
         }
     }
@@ -70,7 +73,8 @@ impl Connections {
 
     fn enter(&self, peer: Peer) -> u64 {
         let mut peers = self.lock();
-        if peers.is_closing {
+        // Under the lock: whoever comes too early to see it is on the list of those to be closed.
+        if self.shutdown.is_cancelled() {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");
         }
         let key = peers.next;
@@ -81,18 +85,12 @@ impl Connections {
 
     /// Closes those that are open, and waits until they have ended.
     pub(crate) async fn close_all(&self) {
-        for peer in self.shut() {
+        self.shutdown.cancel();
+        for peer in self.lock().open.values() {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");
         }
         self.tasks.close();
         self.tasks.wait().await;
-    }
-
-    /// Lets no more connections stay, and returns those that are open.
-    fn shut(&self) -> Vec<Peer> {
-        let mut peers = self.lock();
-        peers.is_closing = true;
-        peers.open.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Peers> {

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use tungstenite::handshake::derive_accept_key;
 use wirecall_core::Codec;
 
-use crate::access::{Access, Denied};
+use crate::access::{self, Access, Denied};
 
 /// What the server has to offer.
 #[derive(Clone, Debug)]
@@ -32,8 +32,14 @@ impl Offer {
                 format!("nothing here; the RPC endpoint is {}", self.path),
             ));
         }
+        let host = access::host(headers).ok_or_else(|| {
+            refusal(
+                StatusCode::BAD_REQUEST,
+                "a request names one Host".to_owned(),
+            )
+        })?;
         self.access
-            .check(headers, listener_is_loopback)
+            .check(host, headers, listener_is_loopback)
             .map_err(|denied| {
                 let (what, value) = match denied {
                     Denied::Origin(origin) => ("Origin", origin),
@@ -45,14 +51,7 @@ impl Offer {
                 )
             })?;
         if request.method() != Method::GET {
-            let mut answer = refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "a WebSocket is opened with GET".to_owned(),
-            );
-            answer
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET"));
-            return Err(answer);
+            return Err(method_not_allowed("GET"));
         }
         if request.version() < Version::HTTP_11
             || !has_token(headers, header::CONNECTION, "upgrade")
@@ -131,6 +130,16 @@ pub(crate) fn refusal(status: StatusCode, mut line: String) -> Box<Answer> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     Box::new(answer)
+}
+
+/// 405 (RFC 9110 §15.5.6), which names the methods that are.
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Box<Answer> {
+    let line = format!("the method here is {allowed}");
+    let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, line);
+    answer
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    answer
 }
 
 /// 426 (RFC 9110 §15.5.22), with the version that RFC 6455 §4.2.2 wants to be named.

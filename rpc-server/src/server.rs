@@ -80,7 +80,7 @@ impl ServerBuilder {
     }
 
     /// How many connections there may be at a time, plain HTTP included. 10,000 by default. What
-    /// comes beyond is answered with 503.
+    /// comes beyond is answered with 503. A connection that is no WebSocket after a minute ends.
     pub fn max_connections(mut self, max_connections: usize) -> Self {
         self.max_connections = max_connections.min(Semaphore::MAX_PERMITS);
         self
@@ -204,7 +204,8 @@ impl Server {
     }
 
     /// Accepts connections until `shutdown` is ready. Then closes those that are open with 1001,
-    /// which fails the calls that are in flight on them, and returns when they have ended.
+    /// which fails the calls that are in flight on them, and returns when they have ended: about
+    /// two seconds later where a client does not answer the Close, or reads no HTTP answer.
     ///
     /// Dropping the future is like the end of [`Server::run`].
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {

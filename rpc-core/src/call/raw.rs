@@ -134,7 +134,7 @@ impl RawCall {
         let mut body = scratch::take();
         let sent = body::encode(self.codec(), arguments, &mut body)
             .map_err(not_encoded)
-            .and_then(|()| self.send(&body, None, None));
+            .and_then(|()| self.send(&mut body, None, None));
         match sent {
             Ok(true) => {
                 scratch::put(body);
@@ -180,7 +180,7 @@ impl RawCall {
             Phase::Ended => return Poll::Pending,
         };
         let mut body = scratch::take();
-        let sent = encode(&mut body).and_then(|()| self.send(&body, Some(cx.waker()), ticket));
+        let sent = encode(&mut body).and_then(|()| self.send(&mut body, Some(cx.waker()), ticket));
         scratch::put(body);
         if let Err(status) = sent {
             self.leave_queue();
@@ -284,7 +284,7 @@ impl RawCall {
     /// Sends the request, or joins the queue for room with the waker. Says whether it did either.
     fn send(
         &mut self,
-        body: &[u8],
+        body: &mut Vec<u8>,
         waker: Option<&Waker>,
         ticket: Option<Ticket>,
     ) -> Result<bool, Status> {

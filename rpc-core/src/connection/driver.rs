@@ -106,7 +106,10 @@ struct Lane {
 #[derive(Default)]
 struct Answers {
     bytes: Vec<u8>,
-    ends: Vec<(CallId, usize)>,
+    /// Where each frame ends, and whether it is an error.
+    ends: Vec<(CallId, usize, bool)>,
+    /// Responses that go in pieces.
+    large: Vec<(CallId, Bytes)>,
 }
 
 impl<T: Transport> Driver<T> {
@@ -311,6 +314,7 @@ impl<T: Transport> Driver<T> {
     /// Gives the lock's owner what the last handlers have left: one lock for all of them.
     fn hand_over(&mut self) {
         if self.answers.ends.is_empty()
+            && self.answers.large.is_empty()
             && self.spawned.is_empty()
             && self.notifications_handled == 0
         {
@@ -318,11 +322,16 @@ impl<T: Transport> Driver<T> {
         }
         let mut state = self.shared.lock();
         let mut start = 0;
-        for (id, end) in self.answers.ends.drain(..) {
+        for (id, end, is_error) in self.answers.ends.drain(..) {
             let frame = &self.answers.bytes[start..end];
             let wakers = &mut self.events.wakers;
-            state.connection.answer_encoded(id, frame, wakers);
+            let connection = &mut state.connection;
+            connection.answer_encoded(id, frame, is_error, wakers);
             start = end;
+        }
+        for (id, body) in self.answers.large.drain(..) {
+            let wakers = &mut self.events.wakers;
+            state.connection.answer_large(id, body, wakers);
         }
         for (id, task) in self.spawned.drain(..) {
             state.remember_task(id, task);

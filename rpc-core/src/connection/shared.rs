@@ -172,21 +172,32 @@ impl HandlerGuard {
     }
 
     /// Waits until an answer may be written.
-    pub(super) async fn room(&self) {
+    pub(super) async fn room(&self, is_large: bool) {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
-            state.connection.poll_room(cx.waker())
+            state.connection.poll_room(is_large, cx.waker())
         })
         .await;
     }
 
     pub(super) fn answer(mut self, reply: Reply) {
         self.answered = true;
-        let mut frame = scratch::take();
         let limit = self.shared.lock().connection.max_outgoing_body_bytes();
-        reply.encode(self.id, self.shared.codec, limit, &mut frame);
+        let reply = reply.limited(limit);
+        if reply.is_large() {
+            let body = reply.into_body();
+            self.shared.update(|state, wakers| {
+                state.connection.answer_large(self.id, body, wakers);
+                state.forget_task(self.id);
+            });
+            return;
+        }
+        let is_error = reply.is_error();
+        let mut frame = scratch::take();
+        reply.encode(self.id, self.shared.codec, &mut frame);
         self.shared.update(|state, wakers| {
-            state.connection.answer_encoded(self.id, &frame, wakers);
+            let connection = &mut state.connection;
+            connection.answer_encoded(self.id, &frame, is_error, wakers);
             state.forget_task(self.id);
         });
         scratch::put(frame);

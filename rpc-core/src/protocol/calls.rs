@@ -132,6 +132,11 @@ impl Calls {
         slot.streams.as_deref_mut()
     }
 
+    /// Whether the peer owes a terminal frame.
+    pub(super) fn is_open(&self, index: usize) -> bool {
+        self.slots.get(index).is_some_and(|slot| slot.open)
+    }
+
     /// Whether the call waits for its answer and has no stream, so that none can be opened.
     pub(super) fn is_unary(&self, index: usize) -> bool {
         self.slots.get(index).is_some_and(|slot| {

@@ -1,6 +1,7 @@
 //! One end of a connection as a state machine: messages in, events out; commands in, messages
 //! out. It owns no socket and reads no clock, so that a test can hold both ends in one hand.
 
+mod bodies;
 mod incoming;
 mod outgoing;
 mod streams;
@@ -11,12 +12,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
+    assembly::Assembly,
     calls::Calls,
     event::{Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
     frame::{CallId, Frame, Head, Position, Side, next_frame},
     handshake::{self, PeerLimits},
     inbound::{Inbound, Stop},
+    large::{self, TOTAL_BYTES},
     options::OptionKey,
     outbox::{Batch, Outbox},
     stream::{STREAM_BYTES, STREAM_ITEMS},
@@ -29,15 +32,14 @@ use crate::{
     status::{Code, Fate, Status},
 };
 use incoming::Alias;
-pub(crate) use outgoing::{Admission, Outgoing, Started};
+pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
 pub(crate) use streams::{StreamRef, StreamSpec};
 
-/// Room that a body must leave for its frame in a message: fields, a method name, options, an
-/// error's text, all of them escaped in JSON.
-const FRAME_BYTES: usize = 32 << 10;
-
 /// No peer may ask for smaller messages.
-const MIN_MESSAGE_BYTES: usize = 64 << 10;
+const MIN_MESSAGE_BYTES: usize = 256 << 10;
+
+/// So many bytes of large bodies may wait to be written.
+const MAX_LARGE_BYTES: usize = 32 << 20;
 
 /// How often a peer is helped with a misspelt name: looking for the right one takes a while.
 const MAX_SUGGESTIONS: usize = 16;
@@ -80,6 +82,8 @@ pub struct Connection {
     suggestions: usize,
 
     outbox: Outbox,
+    /// Large bodies of the peer that are not complete.
+    assembly: Assembly,
     /// Handlers that have ended and wait for room for their answers.
     room_wakers: Vec<Waker>,
     /// Counted frames that were handed to the transport.
@@ -103,6 +107,7 @@ impl Connection {
     #[must_use]
     pub fn new(side: Side, codec: Codec, mut limits: Limits) -> Self {
         limits.max_in_flight = limits.max_in_flight.min(MAX_IN_FLIGHT);
+        limits.max_assembly_bytes = limits.max_assembly_bytes.max(limits.max_body_bytes);
         let notify_granted = limits.notification_credit;
         let mut connection = Connection {
             side,
@@ -119,6 +124,7 @@ impl Connection {
             aliases_received: Vec::new(),
             suggestions: MAX_SUGGESTIONS,
             outbox: Outbox::new(codec),
+            assembly: Assembly::default(),
             room_wakers: Vec::new(),
             transmitted: 0,
             received: 0,
@@ -205,9 +211,29 @@ impl Connection {
             return self.open(frame, events);
         }
         self.received += u64::from(frame.head.is_counted());
-        if let Some(key) = misunderstood(frame) {
-            return self.not_understood(frame, key, events);
+        if !frame.options.is_empty() {
+            if let Some(key) = misunderstood(frame) {
+                return self.not_understood(frame, key, events);
+            }
+            if let Some(total) = large::total_bytes(frame.options) {
+                return self.begin_body(frame, total, now, methods, events);
+            }
         }
+        if let Head::Chunk { id, state, piece } = &frame.head {
+            return self.chunk(*id, *state, piece, methods, events);
+        }
+        self.dispatch(frame, message, now, methods, events)
+    }
+
+    /// Executes a frame whose body is complete.
+    fn dispatch(
+        &mut self,
+        frame: &Frame<'_>,
+        message: &Bytes,
+        now: Instant,
+        methods: &impl Resolve,
+        events: &mut Events,
+    ) -> Result<(), ProtocolError> {
         match &frame.head {
             Head::Response { id } => {
                 if let Some(index) = self.own_call(*id) {
@@ -234,6 +260,9 @@ impl Connection {
             Head::Cancel { id } => {
                 if id.side() == self.side {
                     self.items_refused(*id, events);
+                } else if !self.inbound.contains(*id) && self.assembly.take(*id).is_some() {
+                    let status = Stop::Cancelled.status().with_fate(Fate::NotExecuted);
+                    self.write_error(*id, &status);
                 } else if self.inbound.stop(*id, Stop::Cancelled) {
                     events.queue.push(Event::Stop { id: *id });
                 }
@@ -267,8 +296,7 @@ impl Connection {
             Head::Hello | Head::Welcome => {
                 return Err(ProtocolError::Unexpected("a second HELLO or WELCOME"));
             }
-            // Large bodies and resume: pieces of bodies that were refused, and acknowledgements
-            // that this version does not need.
+            // Acknowledgements, which this version does not need.
             Head::Chunk { .. }
             | Head::Pong { .. }
             | Head::Ack { .. }
@@ -323,6 +351,7 @@ impl Connection {
             return Err(ProtocolError::MessageLimit(self.peer.max_message_bytes));
         }
         self.outbox.limit_messages(self.peer.max_message_bytes);
+        self.outbox.limit_assembly(self.peer.max_assembly_bytes);
         self.phase = Phase::Open;
         self.notify_credit = self.peer.notification_credit;
         if self.side == Side::Acceptor {
@@ -355,7 +384,7 @@ impl Connection {
         self.calls
             .expire(now, &mut events.wakers, |index| expired.push(index));
         for index in expired {
-            self.cancel(index);
+            self.cancel(index, &mut events.wakers);
         }
         self.calls_waiting.expire(now, &mut events.wakers);
         self.notify_waiting.expire(now, &mut events.wakers);
@@ -402,6 +431,11 @@ impl Connection {
         self.outbox.len() > self.limits.outbound_queue_bytes
     }
 
+    /// Whether so much of large bodies waits to be written that no other call is to be made.
+    fn is_clogged(&self) -> bool {
+        self.outbox.large_bytes() > MAX_LARGE_BYTES
+    }
+
     /// How many bytes may be added to what waits before it is too much.
     #[must_use]
     pub fn room_bytes(&self) -> usize {
@@ -410,8 +444,9 @@ impl Connection {
     }
 
     /// Ready when an answer may be written.
-    pub(crate) fn poll_room(&mut self, waker: &Waker) -> Poll<()> {
-        if self.closed.is_some() || !self.is_congested() {
+    pub(crate) fn poll_room(&mut self, is_large: bool, waker: &Waker) -> Poll<()> {
+        let is_clogged = is_large && self.is_clogged();
+        if self.closed.is_some() || !(self.is_congested() || is_clogged) {
             return Poll::Ready(());
         }
         self.room_wakers.push(waker.clone());
@@ -420,16 +455,18 @@ impl Connection {
 
     /// Takes all that waits. It counts as sent from now on.
     pub fn take_output(&mut self, batch: &mut Batch, wakers: &mut Vec<Waker>) {
-        let congested = self.is_congested();
+        let had_no_room = self.is_congested() || self.is_clogged();
         self.write_pong();
         self.outbox.take(batch);
         self.transmitted = self.outbox.counted();
         self.refusals = 0;
-        if congested {
+        if had_no_room && !self.is_clogged() {
             self.admit_calls(wakers);
             self.admit_notifications(wakers);
             self.calls.wake_senders(wakers);
             self.inbound.wake_senders(wakers);
+        }
+        if had_no_room {
             wakers.append(&mut self.room_wakers);
         }
     }
@@ -455,6 +492,7 @@ impl Connection {
         // Handles of a connection may outlive it for long: its buffers go now.
         self.inbound = Inbound::default();
         self.outbox = Outbox::new(self.codec);
+        self.assembly = Assembly::default();
         self.aliases_received = Vec::new();
         self.aliases_sent = Vec::new();
         self.closed = Some(reason);
@@ -484,12 +522,10 @@ fn unpin_message(message: &Bytes, events: &mut [Event]) {
 /// The key of an option that must be understood and is not. Those of calls are looked at by
 /// themselves, since they refuse the call.
 fn misunderstood(frame: &Frame<'_>) -> Option<u64> {
-    if frame.options.is_empty() {
-        return None;
-    }
     let known: &[u64] = match frame.head {
         Head::Request { .. } | Head::Notify { .. } | Head::Volatile { .. } => return None,
         Head::Open { .. } => &[STREAM_ITEMS, STREAM_BYTES],
+        Head::Response { .. } | Head::Error { .. } | Head::Item { .. } => &[TOTAL_BYTES],
         _ => &[],
     };
     frame.options.entries().find_map(|(key, _)| match key {

@@ -134,7 +134,7 @@ pub enum ProtocolError {
     #[error("alias {0} cannot be defined")]
     Alias(u64),
     /// The peer takes only messages that are too small to be of use.
-    #[error("messages of {0} bytes are too small, 65536 is the least")]
+    #[error("messages of {0} bytes are too small, 262144 is the least")]
     MessageLimit(usize),
     /// An option with an even key outside a call.
     #[error("option {0} is not understood")]

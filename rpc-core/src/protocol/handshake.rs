@@ -18,6 +18,7 @@ const DEFAULT_DEADLINE_MS: u64 = 9;
 const AGENT: u64 = 11;
 const STREAM_ITEMS: u64 = 13;
 const STREAM_BYTES: u64 = 15;
+const MAX_ASSEMBLY_BYTES: u64 = 17;
 
 /// What the other end of the connection accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct PeerLimits {
     pub max_message_bytes: usize,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
+    /// Bytes of large bodies that it puts together at a time.
+    pub max_assembly_bytes: usize,
     /// Calls in flight towards it.
     pub max_in_flight: usize,
     /// Notifications that it lets wait.
@@ -49,6 +52,7 @@ impl From<&Limits> for PeerLimits {
         PeerLimits {
             max_message_bytes: limits.max_message_bytes,
             max_body_bytes: limits.max_body_bytes,
+            max_assembly_bytes: limits.max_assembly_bytes,
             max_in_flight: limits.max_in_flight,
             notification_credit: limits.notification_credit,
             stream_credit: limits.stream_credit,
@@ -78,6 +82,11 @@ pub(super) fn announce(codec: Codec, limits: &Limits) -> EncodedOptions {
         NOTIFICATION_CREDIT,
         own.notification_credit,
         defaults.notification_credit,
+    );
+    differing(
+        MAX_ASSEMBLY_BYTES,
+        own.max_assembly_bytes,
+        defaults.max_assembly_bytes,
     );
     differing(
         STREAM_ITEMS,
@@ -120,6 +129,7 @@ pub(super) fn read(options: Options<'_>) -> Result<PeerLimits, u64> {
             (MAX_BODY_BYTES, Some(size)) => limits.max_body_bytes = size,
             (MAX_IN_FLIGHT, Some(size)) => limits.max_in_flight = size,
             (NOTIFICATION_CREDIT, Some(size)) => limits.notification_credit = size,
+            (MAX_ASSEMBLY_BYTES, Some(size)) => limits.max_assembly_bytes = size,
             (STREAM_ITEMS, Some(size)) => {
                 limits.stream_credit.items = u32::try_from(size).unwrap_or(u32::MAX);
             }

@@ -35,6 +35,8 @@ pub(crate) enum Stop {
     Expired,
     /// The caller sent items beyond its credit.
     BeyondCredit,
+    /// The caller sent an item with too large a body.
+    BodyTooLarge,
     /// The caller sent an item with an option that must be understood and is not.
     NotUnderstood,
 }
@@ -47,6 +49,9 @@ impl Stop {
                 Code::DEADLINE_EXCEEDED,
                 "the handler did not end within the deadline, as the callee noticed",
             ),
+            Stop::BodyTooLarge => {
+                Status::new(Code::RESOURCE_EXHAUSTED, "an item is larger than the limit")
+            }
             Stop::NotUnderstood => Status::new(
                 Code::UNIMPLEMENTED,
                 "an option of an item is not understood",

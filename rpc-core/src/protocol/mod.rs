@@ -9,10 +9,12 @@
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
 //!   - `stream`: credit, and items that wait to be taken
+//!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
 //!   - `slots`: the numbers in ids
 //!   - `failure`: errors as they travel
 
+mod assembly;
 mod calls;
 mod connection;
 mod event;
@@ -21,6 +23,7 @@ mod frame;
 mod handshake;
 mod inbound;
 mod json;
+mod large;
 mod messagepack;
 mod options;
 mod outbox;
@@ -30,7 +33,9 @@ mod waiters;
 
 pub(crate) use calls::{Answer, Failure};
 pub use connection::Connection;
-pub(crate) use connection::{Admission, Outgoing, Started, StreamRef, StreamSpec};
+pub(crate) use connection::{
+    Admission, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
+};
 pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
@@ -39,6 +44,7 @@ pub use frame::{
 };
 pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
+pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
 pub(crate) use messagepack::check_value;
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use outbox::{Batch, Outbox};

@@ -233,6 +233,31 @@ impl OptionsBuilder {
         }
     }
 
+    /// The options of another frame, but for one.
+    pub(super) fn from_options(codec: Codec, options: Options<'_>, without: Option<u64>) -> Self {
+        let mut builder = OptionsBuilder::new(codec);
+        for (key, value) in options.entries() {
+            match (key, value) {
+                (OptionKey::Integer(key), _) if Some(key) == without => {}
+                (OptionKey::Integer(key), OptionValue::Uint(value)) => {
+                    builder.uint(key, value);
+                }
+                (OptionKey::Integer(key), OptionValue::Text(value)) => {
+                    builder.text(key, &value);
+                }
+                (OptionKey::Text(key), OptionValue::Text(value)) => {
+                    builder.metadata_text(&key, &value);
+                }
+                (OptionKey::Text(key), OptionValue::Bytes(value)) => {
+                    builder.metadata_bytes(&key, &value);
+                }
+                // Nothing that this version knows the meaning of.
+                _ => {}
+            }
+        }
+        builder
+    }
+
     /// Whether nothing was put in.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,13 +1,22 @@
 //! Frames on their way out, packed into messages.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
-use super::{frame::Frame, handshake::PeerLimits};
+use bytes::Bytes;
+
+use super::{
+    frame::{CallId, ChunkState, Frame, Head},
+    handshake::PeerLimits,
+    large::{self, Aborted, FIRST_PIECE_BYTES, LargeBodies, Output},
+};
 use crate::body::Codec;
 
 /// A message is closed once it has that many bytes. Many frames in one message divide what each
 /// message costs (masking, a header, a wake-up); much larger ones would be held up as a whole.
 const PACK_BYTES: usize = 64 << 10;
+
+/// So much of large bodies is written at a time: what comes meanwhile goes before the rest.
+const PIECES_A_BATCH_BYTES: usize = 64 << 10;
 
 /// A buffer larger than this is given back once it is empty.
 const KEEP_BYTES: usize = 128 << 10;
@@ -23,6 +32,8 @@ pub struct Outbox {
     start: usize,
     /// How many frames it has.
     frames: usize,
+    /// Bodies that go in pieces.
+    large: LargeBodies,
     /// How many counted frames ever came in: what the peer's count is compared with.
     counted: u64,
 }
@@ -44,6 +55,7 @@ impl Outbox {
             batch: Batch::default(),
             start: 0,
             frames: 0,
+            large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
             counted: 0,
         }
     }
@@ -51,6 +63,100 @@ impl Outbox {
     /// Frames share a message only as long as it has no more bytes than this.
     pub fn limit_messages(&mut self, max_bytes: usize) {
         self.max_message_bytes = max_bytes;
+    }
+
+    /// Appends a frame whose body may be of any size; `frame` itself has none. It waits behind a
+    /// large body of the same call, or of a notification if it is one.
+    pub(crate) fn push_body(&mut self, frame: &Frame<'_>, body: &mut Vec<u8>) {
+        if body.len() > FIRST_PIECE_BYTES {
+            self.push_large(frame, std::mem::take(body).into());
+            return;
+        }
+        let key = large::key(&frame.head).filter(|key| self.large.contains(*key));
+        let frame = Frame {
+            payload: body,
+            ..frame.clone()
+        };
+        match key {
+            None => self.push(&frame),
+            Some(key) => {
+                let mut encoded = Vec::new();
+                frame.encode(self.codec, &mut encoded);
+                self.large
+                    .follow_encoded(key, &encoded, frame.head.is_counted());
+            }
+        }
+    }
+
+    /// Appends a frame whose body is larger than one piece.
+    pub(crate) fn push_large(&mut self, frame: &Frame<'_>, body: Bytes) {
+        let Some(key) = large::key(&frame.head) else {
+            return;
+        };
+        if self.large.contains(key) {
+            self.large.follow(key, self.codec, frame, body);
+        } else {
+            self.large.push(key, self.codec, frame, body);
+            self.begin_large();
+        }
+    }
+
+    /// Appends a terminal frame that was encoded before. An error does not wait for what is left
+    /// of an item.
+    pub(crate) fn push_answer(&mut self, id: CallId, encoded: &[u8], is_error: bool) {
+        if is_error {
+            self.abort_large(id);
+        }
+        if self.large.contains(id) {
+            self.large.follow_encoded(id, encoded, true);
+        } else {
+            self.push_encoded(encoded, true);
+        }
+    }
+
+    /// Appends a NOTIFY that was encoded before, behind a large one if there is one.
+    pub(crate) fn push_encoded_notification(&mut self, encoded: &[u8]) {
+        if self.large.contains(CallId::CONNECTION) {
+            self.large.follow_encoded(CallId::CONNECTION, encoded, true);
+        } else {
+            self.push_encoded(encoded, true);
+        }
+    }
+
+    /// Breaks off a body of this call, if one is on its way.
+    pub(crate) fn abort_large(&mut self, id: CallId) -> Aborted {
+        let aborted = self.large.abort(id);
+        if aborted == Aborted::Begun {
+            self.push(&Frame::new(Head::Chunk {
+                id,
+                state: ChunkState::Abort,
+                piece: Cow::Borrowed(&[]),
+            }));
+            self.begin_large();
+        }
+        aborted
+    }
+
+    fn begin_large(&mut self) {
+        while let Some(first) = self.large.begin_next() {
+            self.push_encoded(&first, true);
+        }
+    }
+
+    /// How many bytes of large bodies the peer puts together at a time.
+    pub(super) fn limit_assembly(&mut self, max_bytes: usize) {
+        self.large.set_limit(max_bytes);
+    }
+
+    /// Appends a frame that may have to wait behind a large body of the same call.
+    pub(crate) fn push_in_order(&mut self, frame: &Frame<'_>) {
+        self.push_body(frame, &mut Vec::new());
+    }
+
+    /// Bytes of large bodies that wait.
+    #[must_use]
+    pub fn large_bytes(&self) -> usize {
+        self.large.bytes()
     }
 
     /// Appends a frame.
@@ -65,6 +171,21 @@ impl Outbox {
         let start = self.open_frame();
         self.batch.bytes.extend_from_slice(frame);
         self.close_frame(start, counted);
+    }
+
+    fn add_pieces(&mut self) {
+        if self.large.is_empty() {
+            return;
+        }
+        let mut large = std::mem::replace(&mut self.large, LargeBodies::new(0));
+        let enough = self.len() + PIECES_A_BATCH_BYTES;
+        while self.len() < enough && !large.is_empty() {
+            large.next_piece(self.codec, |output| match output {
+                Output::Frame(frame) => self.push(frame),
+                Output::Encoded(encoded, is_counted) => self.push_encoded(encoded, is_counted),
+            });
+        }
+        self.large = large;
     }
 
     /// Says where the frame begins.
@@ -129,7 +250,7 @@ impl Outbox {
         self.frames = 0;
     }
 
-    /// Bytes that wait.
+    /// Bytes of frames that wait, without the bodies that go in pieces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batch.bytes.len()
@@ -138,7 +259,7 @@ impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.batch.bytes.is_empty()
+        self.batch.bytes.is_empty() && self.large.is_empty()
     }
 
     /// Counted frames that ever came in, those that wait included.
@@ -147,9 +268,11 @@ impl Outbox {
         self.counted
     }
 
-    /// Moves all that waits into `batch`, which must be empty, and takes over its buffers.
+    /// Moves what waits into `batch`, which must be empty, and takes over its buffers: all frames,
+    /// and behind them some pieces of large bodies.
     pub fn take(&mut self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
+        self.add_pieces();
         self.close_message();
         std::mem::swap(&mut self.batch, batch);
         self.start = 0;

@@ -10,6 +10,9 @@
 //! | `Option<&str>` | `Option<&'a str>` | `Option<BorrowedStr<'_>>` |
 //! | `Option<&[u8]>` | `Option<&'a [u8]>`, sent as `Option<ByteSlice<'a>>` | `Option<BorrowedBytes<'_>>` |
 //! | `T` | `T` | `T` |
+//!
+//! `Streaming<T>` is not among the arguments on the wire; in the client it is the stream that is
+//! sent.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -20,6 +23,7 @@ use syn::{
 
 use super::{
     blame,
+    stream::{self, StreamArgument},
     travel::{self, ARGUMENT_LIFETIME},
 };
 use crate::errors::Errors;
@@ -31,6 +35,8 @@ pub(super) enum Argument {
     /// `cx: &Context`, which the server fills in.
     Context(Span),
     Wire(Box<WireArgument>),
+    /// `Streaming<T>`, at most one.
+    Stream(Box<StreamArgument>),
 }
 
 /// An argument that the caller gives.
@@ -63,6 +69,7 @@ pub(super) fn parse<'a>(
 ) -> Vec<Argument> {
     let mut arguments = Vec::new();
     let mut has_context = false;
+    let mut has_stream = false;
     let mut on_the_wire = 0;
     for input in inputs {
         let FnArg::Typed(input) = input else { continue };
@@ -72,6 +79,17 @@ pub(super) fn parse<'a>(
             }
             has_context = true;
             arguments.push(Argument::Context(span));
+        } else if let Some(item) = stream::taken(&input.ty, errors) {
+            if has_stream {
+                errors.at(
+                    &input.ty,
+                    "a call has one stream each way: put what belongs to both into its items",
+                );
+            }
+            has_stream = true;
+            if let (Some(ident), Some(item)) = (name(input, errors), item) {
+                arguments.push(Argument::Stream(Box::new(StreamArgument { ident, item })));
+            }
         } else {
             on_the_wire += 1;
             if on_the_wire > MAX_ON_THE_WIRE {
@@ -109,34 +127,38 @@ fn is_context(ty: &Type) -> bool {
     last_segment(ty).is_some_and(|last| last.ident == "Context" && last.arguments.is_none())
 }
 
+/// The name of an argument that the caller gives.
+fn name(input: &PatType, errors: &mut Errors) -> Option<Ident> {
+    for attribute in &input.attrs {
+        if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
+            errors.at(
+                attribute,
+                "an argument cannot be conditional: put the `cfg` on the whole method",
+            );
+        }
+    }
+    match &*input.pat {
+        Pat::Ident(pat)
+            if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() =>
+        {
+            Some(blame::generated(pat.ident.clone()))
+        }
+        pat => {
+            errors.at(pat, "an argument is a plain name here, without a pattern");
+            None
+        }
+    }
+}
+
 impl WireArgument {
     fn parse(input: &PatType, errors: &mut Errors) -> Option<Self> {
-        for attribute in &input.attrs {
-            if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
-                errors.at(
-                    attribute,
-                    "an argument cannot be conditional: put the `cfg` on the whole method",
-                );
-            }
-        }
-        let ident = match &*input.pat {
-            Pat::Ident(pat)
-                if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() =>
-            {
-                Some(pat.ident.clone())
-            }
-            pat => {
-                errors.at(pat, "an argument is a plain name here, without a pattern");
-                None
-            }
-        };
-
+        let ident = name(input, errors);
         let written = peel(&input.ty).clone();
         let form = Form::of(&written);
         let mut lent = written.clone();
         let borrows = lend(&mut lent, &form, errors);
         Some(WireArgument {
-            ident: blame::generated(ident?),
+            ident: ident?,
             written,
             lent,
             borrows,

@@ -153,12 +153,14 @@ fn check_duplicates(methods: &[Method], errors: &mut Errors) {
                     first.ident, first.wire_name.text
                 ),
             );
-        } else if first.is_notification != method.is_notification {
+        } else if first.kind() != method.kind() {
             errors.at_span(
                 method.wire_name.span,
                 format!(
-                    "\"{}\" is both a call and a notification, in different configurations",
-                    first.wire_name.text
+                    "\"{}\" is both {} and {}, in different configurations",
+                    first.wire_name.text,
+                    first.kind().described(),
+                    method.kind().described()
                 ),
             );
         }

@@ -12,6 +12,8 @@ pub(super) struct TraitGenerics {
     bounded: Generics,
     /// What the parameter for the implementation of the trait is called.
     service: Ident,
+    /// What the parameter for the stream that a caller sends is called.
+    source: Ident,
     bound: TokenStream,
 }
 
@@ -22,7 +24,8 @@ impl TraitGenerics {
         TraitGenerics {
             bare: bare(&item.generics),
             bounded: bounded(&item.generics, private),
-            service: service_parameter(item),
+            service: own_parameter(item, "WirecallService"),
+            source: own_parameter(item, "WirecallSource"),
             bound: quote!(#ident #arguments),
         }
     }
@@ -30,6 +33,11 @@ impl TraitGenerics {
     /// `S`, the implementation of the trait.
     pub(super) fn service(&self) -> &Ident {
         &self.service
+    }
+
+    /// `S`, the stream that a caller sends.
+    pub(super) fn source(&self) -> &Ident {
+        &self.source
     }
 
     /// The trait with its arguments.
@@ -125,9 +133,9 @@ fn with_first(mut generics: Generics, parameter: TypeParam) -> Generics {
 }
 
 /// `S`, unless it stands for something else in the trait.
-fn service_parameter(item: &ItemTrait) -> Ident {
+fn own_parameter(item: &ItemTrait, otherwise: &str) -> Ident {
     let name = if mentions(item.to_token_stream(), "S") {
-        "WirecallService"
+        otherwise
     } else {
         "S"
     };

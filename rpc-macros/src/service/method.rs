@@ -11,9 +11,9 @@ use super::{
     args::{self, Argument, WireArgument},
     blame,
     names::{self, WireName},
-    options::MethodOptions,
+    options::{Credit, MethodOptions},
     reply::Reply,
-    travel,
+    stream::{self, StreamArgument},
 };
 use crate::errors::Errors;
 
@@ -23,8 +23,12 @@ pub(super) struct Method {
     pub(super) ident: Ident,
     pub(super) wire_name: WireName,
     pub(super) is_notification: bool,
+    /// Not, if the stream that it returns is there at once.
+    pub(super) is_async: bool,
     /// Whether it runs in a task of its own from the start.
     pub(super) spawn: bool,
+    /// How much of its streams may be on its way, if it says so.
+    pub(super) credit: Option<Credit>,
     pub(super) docs: Vec<Attribute>,
     pub(super) cfgs: Vec<Attribute>,
     pub(super) deprecated: Vec<Attribute>,
@@ -33,6 +37,40 @@ pub(super) struct Method {
     /// The parentheses around them, at which rustc is to point.
     pub(super) parentheses: Paren,
     pub(super) reply: Reply,
+}
+
+/// The shape of a method: the variants of `MethodKind`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Unary,
+    Notification,
+    ServerStreaming,
+    ClientStreaming,
+    Bidirectional,
+}
+
+impl Kind {
+    /// The variant of `MethodKind`.
+    pub(super) fn expand(self, private: &TokenStream) -> TokenStream {
+        let variant = match self {
+            Kind::Unary => quote!(Unary),
+            Kind::Notification => quote!(Notification),
+            Kind::ServerStreaming => quote!(ServerStreaming),
+            Kind::ClientStreaming => quote!(ClientStreaming),
+            Kind::Bidirectional => quote!(Bidirectional),
+        };
+        quote!(#private::MethodKind::#variant)
+    }
+
+    pub(super) fn described(self) -> &'static str {
+        match self {
+            Kind::Unary => "a call",
+            Kind::Notification => "a notification",
+            Kind::ServerStreaming => "a call that returns a stream",
+            Kind::ClientStreaming => "a call that takes a stream",
+            Kind::Bidirectional => "a call that takes and returns a stream",
+        }
+    }
 }
 
 impl Method {
@@ -77,25 +115,64 @@ impl Method {
                 .cloned()
                 .collect::<Vec<_>>()
         };
-        Method {
+        let arguments = args::parse(signature.inputs.iter(), errors);
+        if options.is_notification {
+            for argument in &arguments {
+                if let Argument::Stream(stream) = argument {
+                    errors.at(
+                        &stream.item,
+                        "a notification is one message: take no `Streaming<T>`, \
+                         or leave `#[notify]` out",
+                    );
+                }
+            }
+        }
+        let method = Method {
             ident: blame::generated(signature.ident.clone()),
             wire_name: WireName::of_method(&signature.ident, options.name.as_ref(), errors),
             is_notification: options.is_notification,
+            is_async: signature.asyncness.is_some(),
             spawn: options.spawn,
+            credit: options.credit,
             docs: with_attribute("doc"),
             cfgs: with_attribute("cfg"),
             deprecated: with_attribute("deprecated"),
-            arguments: args::parse(signature.inputs.iter(), errors),
+            arguments,
             parentheses: signature.paren_token,
             reply,
+        };
+        if let (Some(credit), Kind::Unary | Kind::Notification) = (&method.credit, method.kind()) {
+            errors.at_span(
+                credit.span,
+                "a credit is for streams: this method neither takes nor returns one",
+            );
         }
+        method
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match (self.taken_stream(), self.reply.stream) {
+            _ if self.is_notification => Kind::Notification,
+            (None, None) => Kind::Unary,
+            (None, Some(_)) => Kind::ServerStreaming,
+            (Some(_), None) => Kind::ClientStreaming,
+            (Some(_), Some(_)) => Kind::Bidirectional,
+        }
+    }
+
+    /// The stream that the caller sends.
+    pub(super) fn taken_stream(&self) -> Option<&StreamArgument> {
+        self.arguments.iter().find_map(|argument| match argument {
+            Argument::Stream(argument) => Some(&**argument),
+            _ => None,
+        })
     }
 
     /// The arguments that the caller gives.
     pub(super) fn on_the_wire(&self) -> impl Iterator<Item = &WireArgument> {
         self.arguments.iter().filter_map(|argument| match argument {
             Argument::Wire(argument) => Some(&**argument),
-            Argument::Context(_) => None,
+            Argument::Context(_) | Argument::Stream(_) => None,
         })
     }
 
@@ -166,16 +243,18 @@ fn check_signature(signature: &Signature, errors: &mut Errors) {
     if !is_callable(signature) {
         errors.at(
             signature.fn_token,
-            "a method of a service is an `async fn`: write `async`, or move it to another trait",
+            "a method of a service is an `async fn`, unless it returns `impl Stream<Item = T>`: \
+             write `async`, or move it to another trait",
         );
     }
     check_receiver(signature, errors);
 }
 
-/// Whether it is `async`, or returns a stream, which is reported where the type is.
+/// Whether it is `async`, or returns a stream. One that is not returned rightly is reported where
+/// it is.
 fn is_callable(signature: &Signature) -> bool {
     signature.asyncness.is_some()
-        || matches!(&signature.output, ReturnType::Type(_, ty) if travel::is_stream(ty))
+        || matches!(&signature.output, ReturnType::Type(_, ty) if stream::is_in(ty))
 }
 
 fn check_receiver(signature: &Signature, errors: &mut Errors) {

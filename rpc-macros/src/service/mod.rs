@@ -12,6 +12,7 @@ mod notifier;
 mod options;
 mod reply;
 mod server;
+mod stream;
 mod trait_item;
 mod travel;
 

@@ -1,7 +1,11 @@
 //! The options of the service, in `#[service(…)]`, and of a method, in `#[notify]` and `#[rpc(…)]`.
 
-use proc_macro2::TokenStream;
-use syn::{Attribute, LitStr, Meta, parse::Parser as _, spanned::Spanned as _};
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{
+    Attribute, LitInt, LitStr, Meta, meta::ParseNestedMeta, parse::Parser as _,
+    spanned::Spanned as _,
+};
 
 use crate::{errors::Errors, facade::Facade};
 
@@ -48,6 +52,8 @@ pub(super) struct MethodOptions {
     pub(super) name: Option<LitStr>,
     /// Whether it runs in a task of its own from the start.
     pub(super) spawn: bool,
+    /// How much of a stream may be on its way, if it is not what the connection has.
+    pub(super) credit: Option<Credit>,
     pub(super) is_notification: bool,
 }
 
@@ -91,9 +97,74 @@ impl MethodOptions {
             } else if meta.path.is_ident("spawn") {
                 self.spawn = true;
                 Ok(())
+            } else if meta.path.is_ident("credit") {
+                if self.credit.is_some() {
+                    return Err(meta.error("`credit` is given twice"));
+                }
+                self.credit = Some(Credit::parse(&meta)?);
+                Ok(())
             } else {
-                Err(meta.error("no such option: there are `name = \"…\"` and `spawn`"))
+                Err(meta.error(
+                    "no such option: there are `name = \"…\"`, `spawn` and \
+                     `credit(items = …, bytes = …)`",
+                ))
             }
         })
+    }
+}
+
+/// What `#[rpc(credit(…))]` says.
+pub(super) struct Credit {
+    pub(super) span: Span,
+    items: Option<u32>,
+    bytes: Option<u32>,
+}
+
+impl Credit {
+    /// Those of `StreamCredit::default()`, which cannot be called in a constant.
+    const DEFAULT_ITEMS: u32 = 16;
+    const DEFAULT_BYTES: u32 = 256 << 10;
+
+    fn parse(meta: &ParseNestedMeta<'_>) -> syn::Result<Self> {
+        const KEYS: &str = "a credit is `items = …`, `bytes = …` or both";
+        let mut credit = Credit {
+            span: meta.path.span(),
+            items: None,
+            bytes: None,
+        };
+        meta.parse_nested_meta(|meta| {
+            let (name, value) = if meta.path.is_ident("items") {
+                ("items", &mut credit.items)
+            } else if meta.path.is_ident("bytes") {
+                ("bytes", &mut credit.bytes)
+            } else {
+                return Err(meta.error(KEYS));
+            };
+            if value.is_some() {
+                return Err(meta.error(format!("`{name}` is given twice")));
+            }
+            let literal: LitInt = meta.value()?.parse()?;
+            match literal.base10_parse::<u32>() {
+                Ok(number @ 1..) => *value = Some(number),
+                _ => {
+                    return Err(syn::Error::new(
+                        literal.span(),
+                        format!("a credit is 1 to {}", u32::MAX),
+                    ));
+                }
+            }
+            Ok(())
+        })?;
+        if credit.items.is_none() && credit.bytes.is_none() {
+            return Err(syn::Error::new(credit.span, KEYS));
+        }
+        Ok(credit)
+    }
+
+    /// The `StreamCredit`, as a constant.
+    pub(super) fn expand(&self, private: &TokenStream) -> TokenStream {
+        let items = self.items.unwrap_or(Self::DEFAULT_ITEMS);
+        let bytes = self.bytes.unwrap_or(Self::DEFAULT_BYTES);
+        quote!(#private::StreamCredit { items: #items, bytes: #bytes })
     }
 }

@@ -9,7 +9,7 @@ use super::{
     blame,
     contract::{Contract, Table},
     definition::Definition,
-    method::Method,
+    method::{Kind, Method},
 };
 
 pub(super) fn expand(contract: &Contract) -> TokenStream {
@@ -129,17 +129,19 @@ fn info(method: &Method, contract: &Contract) -> TokenStream {
         private, methods, ..
     } = contract;
     let name = &method.wire_name.text;
-    let kind = if method.is_notification {
-        quote!(Notification)
-    } else {
-        quote!(Unary)
-    };
-    // Any of those that share a name and are kept apart by `cfg`s may ask for it.
-    let spawn = methods
-        .iter()
-        .any(|other| other.wire_name.text == *name && other.spawn)
+    let kind = method.kind().expand(private);
+    // Any of those that share a name and are kept apart by `cfg`s may ask for these.
+    let same = methods.iter().filter(|other| other.wire_name.text == *name);
+    let spawn = same
+        .clone()
+        .any(|other| other.spawn)
         .then(|| quote!(.spawn()));
-    quote!(#private::MethodInfo::new(#name, #private::MethodKind::#kind) #spawn)
+    let credit = same
+        .filter_map(|other| other.credit.as_ref())
+        .map(|credit| credit.expand(private))
+        .next()
+        .map(|credit| quote!(.credit(#credit)));
+    quote!(#private::MethodInfo::new(#name, #kind) #spawn #credit)
 }
 
 /// Decodes the arguments of a method, calls it, and encodes what it returns.
@@ -158,22 +160,35 @@ fn arm(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
             quote_spanned!(span.resolved_at(Span::mixed_site())=> call.context())
         }
         Argument::Wire(argument) => argument.passed_value(),
+        Argument::Stream(stream) => {
+            let item = &stream.item;
+            let streaming = quote_spanned!(Span::mixed_site()=> call.streaming);
+            let streaming = blame::spread(streaming, blame::ends(item, Span::mixed_site()));
+            quote!(#streaming::<#item>())
+        }
     });
     let site = Span::mixed_site();
+    let wait = method.is_async.then(|| quote_spanned!(site=> .await));
     let run = quote_spanned! {site=>
-        <#service as #bound>::#ident(&*service, #(#passed),*).await
+        <#service as #bound>::#ident(&*service, #(#passed),*) #wait
     };
-    let reply = if method.is_notification {
-        quote_spanned! {site=>
+    let reply = match method.kind() {
+        Kind::Notification => quote_spanned! {site=>
             #run;
             call.handled()
+        },
+        Kind::Unary | Kind::ClientStreaming => {
+            let accept = method
+                .taken_stream()
+                .map(|_| quote_spanned!(site=> call.accept();));
+            let respond = respond(method);
+            quote_spanned! {site=>
+                #accept
+                let result = #run;
+                #respond
+            }
         }
-    } else {
-        let respond = respond(method);
-        quote_spanned! {site=>
-            let result = #run;
-            #respond
-        }
+        Kind::ServerStreaming | Kind::Bidirectional => respond_stream(method, &run, private),
     };
     quote_spanned! {site=>
         #(#cfgs)*
@@ -208,4 +223,40 @@ fn respond(method: &Method) -> TokenStream {
     let respond = blame::spread(respond, ends);
     let result = blame::spread(quote!(&result), ends);
     quote_spanned!(site=> #respond(#result))
+}
+
+/// Sends the items of the stream that `run` gives.
+fn respond_stream(method: &Method, run: &TokenStream, private: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let reply = &method.reply;
+    let stream = reply.stream;
+    let respond = if stream.is_some_and(|stream| stream.may_fail) {
+        quote!(respond_fallible_stream)
+    } else {
+        quote!(respond_stream)
+    };
+    let ends = blame::ends(&reply.written, site);
+    let items = blame::spread(quote!(stream), ends);
+    let items = quote_spanned!(site=> (&call, #items));
+    let respond = blame::spread(quote!(#private::InboundCall::#respond #items.await), ends);
+    match &reply.error {
+        Some(error) if stream.is_some_and(|stream| stream.may_be_refused) => {
+            let refuse = blame::spread(
+                quote!(#private::InboundCall::respond_result::<(), #error>),
+                blame::ends(error, site),
+            );
+            quote_spanned! {site=>
+                match #run {
+                    ::core::result::Result::Ok(stream) => #respond,
+                    ::core::result::Result::Err(error) => {
+                        #refuse(&call, &::core::result::Result::Err(error))
+                    }
+                }
+            }
+        }
+        _ => quote_spanned! {site=>
+            let stream = #run;
+            #respond
+        },
+    }
 }

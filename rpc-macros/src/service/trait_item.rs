@@ -1,10 +1,11 @@
-//! The trait as it is compiled: each `async fn` promises a future that is `Send`.
+//! The trait as it is compiled: each `async fn` promises a future that is `Send`, and each stream
+//! that is returned is `Send`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{ItemTrait, ReturnType, Token, TraitItem, TraitItemFn, parse_quote};
 
-use super::options::is_method_option;
+use super::{options::is_method_option, stream};
 
 pub(super) fn expand(mut item: ItemTrait) -> TokenStream {
     // The dispatch shares the service among all calls of all connections.
@@ -27,9 +28,12 @@ pub(super) fn expand(mut item: ItemTrait) -> TokenStream {
     item.into_token_stream()
 }
 
-/// Writes `async fn f() -> T` as the `fn f() -> impl Future<Output = T> + Send` that it stands
+/// Writes `impl Stream<Item = T>` as `impl Stream<Item = T> + Send`, and `async fn f() -> T` as the `fn f() -> impl Future<Output = T> + Send` that it stands
 /// for, so that an implementation may still write `async fn f() -> T`.
 fn promise_send(method: &mut TraitItemFn) {
+    if let ReturnType::Type(_, ty) = &mut method.sig.output {
+        stream::promise_send(ty);
+    }
     let Some(asyncness) = method.sig.asyncness.take() else {
         return;
     };

@@ -1,11 +1,12 @@
 //! Which types can travel between peers, as far as their tokens tell.
 
+use quote::ToTokens;
 use syn::{
-    Lifetime, Path, Type, TypeFnPtr, TypeImplTrait, TypeParamBound, TypeReference, TypeTraitObject,
+    Lifetime, Path, Type, TypeFnPtr, TypeImplTrait, TypeReference, TypeTraitObject,
     visit_mut::{self, VisitMut},
 };
 
-use super::args::peel;
+use super::stream;
 use crate::errors::Errors;
 
 /// What the elided lifetimes of an argument are called in the client.
@@ -14,57 +15,82 @@ pub(super) const ARGUMENT_LIFETIME: &str = "'a";
 /// Checks the type of an argument, or the part of it behind the `&`. Gives its elided lifetimes
 /// the name that they have in the client, and returns whether there were any.
 pub(super) fn check_argument(ty: &mut Type, errors: &mut Errors) -> bool {
-    let mut traveller = Traveller {
-        errors,
-        is_reply: false,
-        elided: false,
-    };
+    let mut traveller = Traveller::new(Place::Argument, errors);
     traveller.visit_type_mut(ty);
     traveller.elided
 }
 
-/// Checks the type of a result or of an error.
-pub(super) fn check_reply(ty: &Type, errors: &mut Errors) {
-    Traveller {
-        errors,
-        is_reply: true,
-        elided: false,
-    }
-    .visit_type_mut(&mut ty.clone());
+/// Checks the type of the items that a method takes.
+pub(super) fn check_item(ty: &Type, errors: &mut Errors) {
+    Traveller::new(Place::Item, errors).visit_type_mut(&mut ty.clone());
 }
 
-/// Whether the type is `impl Stream<Item = T>` or `Streaming<T>`.
-pub(super) fn is_stream(ty: &Type) -> bool {
-    match peel(ty) {
-        Type::ImplTrait(ty) => bounds_a_stream(ty),
-        Type::Path(ty) => last_segment_is(&ty.path, "Streaming"),
-        _ => false,
-    }
+/// Checks the type of a result, of an item that a method returns, or of an error.
+pub(super) fn check_reply(ty: &Type, errors: &mut Errors) {
+    Traveller::new(Place::Reply, errors).visit_type_mut(&mut ty.clone());
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Argument,
+    /// In a `Streaming<T>`.
+    Item,
+    Reply,
 }
 
 struct Traveller<'e> {
     errors: &'e mut Errors,
-    is_reply: bool,
+    place: Place,
     elided: bool,
+}
+
+impl<'e> Traveller<'e> {
+    fn new(place: Place, errors: &'e mut Errors) -> Self {
+        Traveller {
+            errors,
+            place,
+            elided: false,
+        }
+    }
+
+    /// Reports what borrows from the handler, or from what an item was decoded from.
+    fn must_own(&mut self, culprit: impl ToTokens) {
+        let message = match self.place {
+            Place::Item => "an item cannot borrow: take an owned type",
+            _ => "a reply cannot borrow: return an owned type",
+        };
+        self.errors.at(culprit, message);
+    }
+
+    /// Reports a type that implements `Stream`.
+    fn misplaced_stream(&mut self, culprit: impl ToTokens) {
+        let message = match self.place {
+            Place::Reply => {
+                "a stream stands alone: \
+                 return `impl Stream<Item = T>` or `Result<impl Stream<Item = T>, E>`"
+            }
+            _ => "a method returns `impl Stream`: take a `Streaming<T>`",
+        };
+        self.errors.at(culprit, message);
+    }
 }
 
 impl VisitMut for Traveller<'_> {
     fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
-        if self.is_reply {
-            self.errors
-                .at(reference, "a reply cannot borrow: return an owned type");
-        } else {
+        if self.place == Place::Argument {
             self.errors.at(
                 reference,
                 "only a whole argument can be borrowed, as `&T`, `&[T]`, `&str`, `&[u8]`, \
                  `Option<&str>` or `Option<&[u8]>`: take this one by value",
             );
+        } else {
+            self.must_own(reference);
         }
     }
 
     fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
-        if bounds_a_stream(ty) {
-            self.errors.at(ty, "streams are not supported yet");
+        if stream::bounds_a_stream(&ty.bounds) {
+            self.misplaced_stream(ty);
         } else {
             self.errors.at(
                 ty,
@@ -74,10 +100,14 @@ impl VisitMut for Traveller<'_> {
     }
 
     fn visit_type_trait_object_mut(&mut self, ty: &mut TypeTraitObject) {
-        self.errors.at(
-            ty,
-            "a trait object cannot be decoded: the other side has to know the type",
-        );
+        if stream::bounds_a_stream(&ty.bounds) {
+            self.misplaced_stream(ty);
+        } else {
+            self.errors.at(
+                ty,
+                "a trait object cannot be decoded: the other side has to know the type",
+            );
+        }
     }
 
     fn visit_type_fn_ptr_mut(&mut self, ty: &mut TypeFnPtr) {
@@ -95,8 +125,12 @@ impl VisitMut for Traveller<'_> {
                 &*path,
                 "`Self` is another type on the calling side: name the type",
             );
-        } else if last_segment_is(path, "Streaming") {
-            self.errors.at(&*path, "streams are not supported yet");
+        } else if stream::is_streaming(path) {
+            let message = match self.place {
+                Place::Reply => "a method takes a `Streaming<T>`: return `impl Stream<Item = T>`",
+                _ => "a stream is an argument of its own: take a `Streaming<T>`, in nothing else",
+            };
+            self.errors.at(&*path, message);
         } else {
             visit_mut::visit_path_mut(self, path);
         }
@@ -106,9 +140,8 @@ impl VisitMut for Traveller<'_> {
         if lifetime.ident == "static" {
             return;
         }
-        if self.is_reply {
-            self.errors
-                .at(lifetime, "a reply cannot borrow: return an owned type");
+        if self.place != Place::Argument {
+            self.must_own(lifetime);
         } else if lifetime.ident == "_" {
             *lifetime = Lifetime::new(ARGUMENT_LIFETIME, lifetime.span());
             self.elided = true;
@@ -119,17 +152,4 @@ impl VisitMut for Traveller<'_> {
             );
         }
     }
-}
-
-fn bounds_a_stream(ty: &TypeImplTrait) -> bool {
-    ty.bounds.iter().any(|bound| match bound {
-        TypeParamBound::Trait(bound) => last_segment_is(&bound.path, "Stream"),
-        _ => false,
-    })
-}
-
-fn last_segment_is(path: &Path, name: &str) -> bool {
-    path.segments
-        .last()
-        .is_some_and(|segment| segment.ident == name)
 }

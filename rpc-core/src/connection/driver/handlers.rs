@@ -31,9 +31,17 @@ impl<T: Transport> Driver<T> {
     ) {
         match self.dispatch(cx, target, call) {
             Dispatched::Done(reply) => {
+                let reply = reply.limited(self.max_body_bytes);
+                if reply.is_large() {
+                    self.answers.large.push((id, reply.into_body()));
+                    // One at a time: the next may have to wait until this one is written.
+                    self.is_congested = true;
+                    return;
+                }
+                let is_error = reply.is_error();
                 let out = &mut self.answers.bytes;
-                reply.encode(id, self.shared.codec, self.max_body_bytes, out);
-                self.answers.ends.push((id, out.len()));
+                reply.encode(id, self.shared.codec, out);
+                self.answers.ends.push((id, out.len(), is_error));
                 self.is_congested |= out.len() > self.room_bytes;
             }
             Dispatched::Pending(handler) => {
@@ -42,7 +50,7 @@ impl<T: Transport> Driver<T> {
                     let reply = AssertUnwindSafe(handler).catch_unwind().await;
                     let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
                     // Its slot stays taken meanwhile: no more calls come than can be answered.
-                    guard.room().await;
+                    guard.room(reply.is_large()).await;
                     guard.answer(reply);
                 });
                 self.spawned.push((id, task.abort_handle()));

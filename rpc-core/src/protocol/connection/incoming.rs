@@ -42,13 +42,7 @@ impl Connection {
         methods: &impl Resolve,
         events: &mut Events,
     ) -> Result<(), ProtocolError> {
-        if id.side() == self.side || id.slot() == 0 {
-            return Err(ProtocolError::WrongId(id));
-        }
-        // Before anything that can refuse the call: the answer would be taken for the other's.
-        if self.inbound.contains(id) {
-            return Err(ProtocolError::LiveId(id));
-        }
+        self.check_new(id)?;
         let Some(target) = self.resolve(method, methods) else {
             let message = self.explain(method, methods);
             let status = Status::new(Code::UNIMPLEMENTED, message);
@@ -99,6 +93,32 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether a call can be opened with this id. Asked before anything that can refuse the call:
+    /// the answer would be taken for another's.
+    pub(super) fn check_new(&self, id: CallId) -> Result<(), ProtocolError> {
+        if id.side() == self.side || id.slot() == 0 {
+            return Err(ProtocolError::WrongId(id));
+        }
+        if self.inbound.contains(id) || self.assembly.contains(id) {
+            return Err(ProtocolError::LiveId(id));
+        }
+        Ok(())
+    }
+
+    /// Whether the id is within the calls that may be in flight.
+    pub(super) fn has_slot(&self, id: CallId) -> bool {
+        id.slot() <= self.limits.max_in_flight as u64
+    }
+
+    /// A notification has come, for which there must have been credit.
+    pub(super) fn spend_notification(&mut self) -> Result<(), ProtocolError> {
+        let left = self.notify_granted.checked_sub(1);
+        self.notify_granted = left.ok_or(ProtocolError::Flood(
+            "more notifications than there was credit for",
+        ))?;
+        Ok(())
+    }
+
     pub(super) fn notification(
         &mut self,
         method: &MethodRef<'_>,
@@ -109,12 +129,7 @@ impl Connection {
     ) -> Result<(), ProtocolError> {
         let volatile = matches!(frame.head, Head::Volatile { .. });
         if !volatile {
-            self.notify_granted =
-                self.notify_granted
-                    .checked_sub(1)
-                    .ok_or(ProtocolError::Flood(
-                        "more notifications than there was credit for",
-                    ))?;
+            self.spend_notification()?;
         }
         let target = self
             .resolve(method, methods)
@@ -200,9 +215,23 @@ impl Connection {
     }
 
     /// Writes a terminal frame that was encoded before, unless the call is over.
-    pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8], wakers: &mut Vec<Waker>) {
+    pub(crate) fn answer_encoded(
+        &mut self,
+        id: CallId,
+        frame: &[u8],
+        is_error: bool,
+        wakers: &mut Vec<Waker>,
+    ) {
         if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
-            self.outbox.push_encoded(frame, true);
+            self.outbox.push_answer(id, frame, is_error);
+        }
+    }
+
+    /// Writes a RESPONSE with a large body, unless the call is over.
+    pub(crate) fn answer_large(&mut self, id: CallId, body: Bytes, wakers: &mut Vec<Waker>) {
+        if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
+            let frame = Frame::new(Head::Response { id });
+            self.outbox.push_large(&frame, body);
         }
     }
 
@@ -253,6 +282,7 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
+        self.outbox.abort_large(id);
         let options = error_options(self.codec, status);
         self.outbox.push(&error_frame(id, status, &options, &[]));
     }

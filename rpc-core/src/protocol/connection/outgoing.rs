@@ -5,15 +5,17 @@ use std::{
     task::{Poll, Waker},
 };
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Connection, FRAME_BYTES, Phase, StreamSpec};
+use super::{Connection, Phase, StreamSpec};
 use crate::{
     method::Method,
     protocol::{
         calls::Answer,
         failure::{body_too_large, closed_status},
         frame::{CallId, Frame, Head, MethodRef, Side},
+        large::Aborted,
         options::Options,
         waiters::{Ticket, Waiters},
     },
@@ -21,11 +23,12 @@ use crate::{
 };
 
 /// A call or notification about to be sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: &'a Method,
     pub(crate) options: Options<'a>,
-    pub(crate) body: &'a [u8],
+    /// Taken out if it is large.
+    pub(crate) body: &'a mut Vec<u8>,
     /// For a call with a stream.
     pub(crate) streams: Option<StreamSpec>,
 }
@@ -36,6 +39,24 @@ pub(crate) struct Started {
     pub(crate) index: usize,
     /// What the handles of its streams know it by.
     pub(crate) generation: u64,
+}
+
+/// A notification for many peers.
+#[derive(Debug)]
+pub(crate) enum EncodedNotification {
+    /// The whole frame.
+    Frame { frame: Vec<u8>, body_bytes: usize },
+    /// A body that goes in pieces.
+    Large(Bytes),
+}
+
+impl EncodedNotification {
+    fn body_bytes(&self) -> usize {
+        match self {
+            EncodedNotification::Frame { body_bytes, .. } => *body_bytes,
+            EncodedNotification::Large(body) => body.len(),
+        }
+    }
 }
 
 /// Whether there is room for a call or notification.
@@ -85,14 +106,15 @@ impl Connection {
         let method = self.method_ref(call.method);
         let sequence = self.outbox.counted() + 1;
         let index = self.calls.insert(waker.cloned(), deadline, sequence);
-        self.outbox.push(&Frame {
+        let frame = Frame {
             head: Head::Request {
                 id: CallId::of(index + 1, self.side),
                 method,
             },
             options: call.options,
-            payload: call.body,
-        });
+            payload: &[],
+        };
+        self.outbox.push_body(&frame, call.body);
         let generation = call
             .streams
             .map(|spec| self.calls.attach(index, self.own_streams(spec)));
@@ -109,7 +131,7 @@ impl Connection {
     pub(super) fn call_places(&self) -> usize {
         // The acceptor's WELCOME comes before anything else of it; the dialler has said HELLO.
         let too_early = self.phase == Phase::Opening && self.side == Side::Acceptor;
-        if too_early || self.is_congested() {
+        if too_early || self.is_congested() || self.is_clogged() {
             return 0;
         }
         self.peer
@@ -149,17 +171,21 @@ impl Connection {
     /// A caller has given up. The peer is told if it still works on the call.
     pub(crate) fn abandon_call(&mut self, index: usize, now: Instant, wakers: &mut Vec<Waker>) {
         if self.calls.abandon(index, wakers) {
-            self.cancel(index);
+            self.cancel(index, wakers);
         }
         self.calls.is_crowded(self.peer.max_in_flight, now);
         self.admit_calls(wakers);
     }
 
-    pub(super) fn cancel(&mut self, index: usize) {
+    pub(super) fn cancel(&mut self, index: usize, wakers: &mut Vec<Waker>) {
         if self.closed.is_none() {
-            self.outbox.push(&Frame::new(Head::Cancel {
-                id: CallId::of(index + 1, self.side),
-            }));
+            let id = CallId::of(index + 1, self.side);
+            if self.outbox.abort_large(id) == Aborted::NotBegun {
+                // The peer knows nothing of the call, and owes nothing.
+                self.calls.terminated(index, wakers);
+                return;
+            }
+            self.outbox.push(&Frame::new(Head::Cancel { id }));
         }
     }
 
@@ -195,11 +221,12 @@ impl Connection {
         }
         self.notify_credit -= 1;
         let method = self.method_ref(call.method);
-        self.outbox.push(&Frame {
+        let frame = Frame {
             head: Head::Notify { method },
             options: call.options,
-            payload: call.body,
-        });
+            payload: &[],
+        };
+        self.outbox.push_body(&frame, call.body);
         if admitted {
             self.admit_notifications(wakers);
         }
@@ -211,16 +238,23 @@ impl Connection {
     pub(crate) fn notify_encoded(
         &mut self,
         method: &Method,
-        frame: &[u8],
-        body_bytes: usize,
+        encoded: &EncodedNotification,
     ) -> Result<bool, Status> {
-        self.check_outgoing(body_bytes)?;
+        self.check_outgoing(encoded.body_bytes())?;
         if !self.may_notify() {
             return Ok(false);
         }
         self.notify_credit -= 1;
-        self.method_ref(method);
-        self.outbox.push_encoded(frame, true);
+        let method = self.method_ref(method);
+        match encoded {
+            EncodedNotification::Frame { frame, .. } => {
+                self.outbox.push_encoded_notification(frame);
+            }
+            EncodedNotification::Large(body) => {
+                let frame = Frame::new(Head::Notify { method });
+                self.outbox.push_large(&frame, body.clone());
+            }
+        }
         Ok(true)
     }
 
@@ -272,9 +306,7 @@ impl Connection {
 
     /// The largest body that the peer takes.
     pub(crate) fn max_outgoing_body_bytes(&self) -> usize {
-        self.peer
-            .max_body_bytes
-            .min(self.peer.max_message_bytes.saturating_sub(FRAME_BYTES))
+        self.peer.max_body_bytes
     }
 
     /// The method as it is named on this connection; an alias is defined before it is used.

@@ -176,7 +176,7 @@ impl Connection {
 
     /// Ready when an item may be sent; `false` when nobody wants one any more.
     pub(crate) fn poll_send(&mut self, stream: StreamRef, waker: &Waker) -> Poll<bool> {
-        let has_room = !self.is_congested();
+        let has_room = !self.is_congested() && !self.is_clogged();
         match self.streams(stream) {
             Some(Streams {
                 outgoing: Some(outgoing),
@@ -198,7 +198,11 @@ impl Connection {
     }
 
     /// Writes an item, after [`Connection::poll_send`] has said that it may be sent.
-    pub(crate) fn send_item(&mut self, stream: StreamRef, body: &[u8]) -> Result<(), Status> {
+    pub(crate) fn send_item(
+        &mut self,
+        stream: StreamRef,
+        body: &mut Vec<u8>,
+    ) -> Result<(), Status> {
         let limit = self.max_outgoing_body_bytes();
         if body.len() > limit {
             return Err(body_too_large(body.len(), limit));
@@ -207,8 +211,8 @@ impl Connection {
             && let Some(outgoing) = &mut streams.outgoing
         {
             outgoing.spend(body.len());
-            let head = Head::Item { id: stream.id };
-            self.outbox.push(&Frame::with_payload(head, body));
+            let frame = Frame::new(Head::Item { id: stream.id });
+            self.outbox.push_body(&frame, body);
         }
         Ok(())
     }
@@ -222,7 +226,7 @@ impl Connection {
             && !is_closed
         {
             let id = stream.id;
-            self.outbox.push(&Frame::new(Head::End { id }));
+            self.outbox.push_in_order(&Frame::new(Head::End { id }));
         }
     }
 
@@ -260,7 +264,7 @@ impl Connection {
     /// Ends a call of this end because of what the peer did.
     pub(super) fn fail_own(&mut self, index: usize, status: Status, events: &mut Events) {
         if self.calls.give_up(index, status, &mut events.wakers) {
-            self.cancel(index);
+            self.cancel(index, &mut events.wakers);
         }
     }
 

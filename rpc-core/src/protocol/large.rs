@@ -1,0 +1,300 @@
+//! Large bodies on their way out. A frame carries the first piece; CHUNKs with further ones follow,
+//! one of each body in turn, between all other frames, so that no body delays anybody else.
+
+use std::{borrow::Cow, collections::VecDeque};
+
+use bytes::Bytes;
+
+use super::{
+    frame::{CallId, ChunkState, Frame, Head},
+    options::{OptionKey, Options, OptionsBuilder},
+};
+use crate::body::Codec;
+
+/// A body up to this size travels in its frame. Of a larger one, so much does.
+pub(crate) const FIRST_PIECE_BYTES: usize = 64 << 10;
+
+/// The size of all further pieces but the last.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// Key of the option that says how many bytes the body has of which this is the first piece.
+pub(crate) const TOTAL_BYTES: u64 = 0;
+
+/// The bodies that have not been sent entirely.
+#[derive(Debug)]
+pub(super) struct LargeBodies {
+    /// Those that are on their way. The one whose turn it is comes first.
+    queue: VecDeque<LargeBody>,
+    /// Those that begin when others have ended: the peer puts together only so much at a time.
+    backlog: VecDeque<LargeBody>,
+    /// How many bytes the bodies on their way have, and may have, in all. One may go in any case.
+    on_their_way: usize,
+    limit: usize,
+    /// Bytes that have not been sent.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct LargeBody {
+    key: CallId,
+    /// The frame with the first piece, until it is sent.
+    first: Vec<u8>,
+    body: Bytes,
+    sent: usize,
+    /// Frames of the same call, or notifications if it is one: none overtakes.
+    followers: VecDeque<Follower>,
+}
+
+/// What became of a body that is broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aborted {
+    /// There was none.
+    Nothing,
+    /// The peer knows nothing of it.
+    NotBegun,
+    /// The peer is to be told.
+    Begun,
+}
+
+/// A frame that waits for a body before it.
+#[derive(Debug)]
+enum Follower {
+    Frame {
+        encoded: Vec<u8>,
+        is_counted: bool,
+    },
+    Large {
+        first: Vec<u8>,
+        body: Bytes,
+        sent: usize,
+    },
+}
+
+/// What frames have to keep their order among: those of a call, and all notifications.
+pub(super) fn key(head: &Head<'_>) -> Option<CallId> {
+    match head {
+        Head::Request { id, .. }
+        | Head::Response { id }
+        | Head::Error { id, .. }
+        | Head::Item { id }
+        | Head::End { id }
+        | Head::Cancel { id } => Some(*id),
+        Head::Notify { .. } => Some(CallId::CONNECTION),
+        _ => None,
+    }
+}
+
+impl LargeBodies {
+    pub(super) fn new(limit: usize) -> Self {
+        LargeBodies {
+            queue: VecDeque::new(),
+            backlog: VecDeque::new(),
+            on_their_way: 0,
+            limit,
+            bytes: 0,
+        }
+    }
+
+    /// How much the peer puts together at a time.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes that have not been sent.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a body of this key is on its way, or waits to begin.
+    pub(super) fn contains(&self, key: CallId) -> bool {
+        self.all().any(|large| large.key == key)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &LargeBody> {
+        self.queue.iter().chain(&self.backlog)
+    }
+
+    /// Queues a frame with a large body behind the body of its key, which must be on its way.
+    pub(super) fn follow(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Bytes) {
+        let (first, sent) = first_frame(codec, frame, &body);
+        self.bytes += body.len() - sent;
+        self.push_follower(key, Follower::Large { first, body, sent });
+    }
+
+    /// Queues a small frame there.
+    pub(super) fn follow_encoded(&mut self, key: CallId, encoded: &[u8], is_counted: bool) {
+        let encoded = encoded.to_vec();
+        self.push_follower(
+            key,
+            Follower::Frame {
+                encoded,
+                is_counted,
+            },
+        );
+    }
+
+    fn push_follower(&mut self, key: CallId, follower: Follower) {
+        let mut all = self.queue.iter_mut().chain(&mut self.backlog);
+        if let Some(large) = all.find(|large| large.key == key) {
+            large.followers.push_back(follower);
+        }
+    }
+
+    /// Takes over a body.
+    pub(super) fn push(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Bytes) {
+        let (first, sent) = first_frame(codec, frame, &body);
+        self.bytes += body.len() - sent;
+        self.backlog.push_back(LargeBody {
+            key,
+            first,
+            body,
+            sent,
+            followers: VecDeque::new(),
+        });
+    }
+
+    /// The frame with which the next body begins, if one may begin now.
+    pub(super) fn begin_next(&mut self) -> Option<Vec<u8>> {
+        let next = self.backlog.front()?;
+        if !self.queue.is_empty() && self.on_their_way + next.body.len() > self.limit {
+            return None;
+        }
+        let mut large = self.backlog.pop_front()?;
+        self.on_their_way += large.body.len();
+        let first = std::mem::take(&mut large.first);
+        self.queue.push_back(large);
+        Some(first)
+    }
+
+    /// Forgets a body and all that waits behind it.
+    pub(super) fn abort(&mut self, key: CallId) -> Aborted {
+        let is_it = |large: &LargeBody| large.key == key;
+        if let Some(index) = self.queue.iter().position(is_it) {
+            let aborted = self.queue.remove(index);
+            self.on_their_way -= aborted.as_ref().map_or(0, |large| large.body.len());
+            self.forget(aborted);
+            return Aborted::Begun;
+        }
+        if let Some(index) = self.backlog.iter().position(is_it) {
+            let aborted = self.backlog.remove(index);
+            self.forget(aborted);
+            return Aborted::NotBegun;
+        }
+        Aborted::Nothing
+    }
+
+    fn forget(&mut self, aborted: Option<LargeBody>) {
+        let Some(large) = aborted else {
+            return;
+        };
+        self.bytes -= large.body.len() - large.sent;
+        for follower in large.followers {
+            if let Follower::Large { body, sent, .. } = follower {
+                self.bytes -= body.len() - sent;
+            }
+        }
+    }
+
+    /// Hands the next piece of the body whose turn it is to `write`, and what waited behind it
+    /// once it was the last.
+    pub(super) fn next_piece(&mut self, codec: Codec, mut write: impl FnMut(Output<'_>)) {
+        let Some(mut large) = self.queue.pop_front() else {
+            return;
+        };
+        let end = cut(codec, &large.body, large.sent, PIECE_BYTES);
+        let state = if end == large.body.len() {
+            ChunkState::Last
+        } else {
+            ChunkState::More
+        };
+        write(Output::Frame(&Frame::new(Head::Chunk {
+            id: large.key,
+            state,
+            piece: Cow::Borrowed(&large.body[large.sent..end]),
+        })));
+        self.bytes -= end - large.sent;
+        large.sent = end;
+        if state == ChunkState::More {
+            self.queue.push_back(large);
+            return;
+        }
+        self.on_their_way -= large.body.len();
+        while let Some(follower) = large.followers.pop_front() {
+            match follower {
+                Follower::Frame {
+                    encoded,
+                    is_counted,
+                } => write(Output::Encoded(&encoded, is_counted)),
+                Follower::Large { first, body, sent } => {
+                    self.backlog.push_back(LargeBody {
+                        key: large.key,
+                        first,
+                        body,
+                        sent,
+                        followers: large.followers,
+                    });
+                    break;
+                }
+            }
+        }
+        while let Some(first) = self.begin_next() {
+            write(Output::Encoded(&first, true));
+        }
+    }
+}
+
+/// What [`LargeBodies::next_piece`] wants to be written.
+pub(super) enum Output<'a> {
+    Frame(&'a Frame<'a>),
+    Encoded(&'a [u8], bool),
+}
+
+/// A frame with the first piece of its body, and how long that is.
+fn first_frame(codec: Codec, frame: &Frame<'_>, body: &[u8]) -> (Vec<u8>, usize) {
+    let end = cut(codec, body, 0, FIRST_PIECE_BYTES);
+    let mut options = OptionsBuilder::from_options(codec, frame.options, None);
+    options.uint(TOTAL_BYTES, body.len() as u64);
+    let options = options.finish();
+    let piece = &body[..end];
+    let text;
+    let payload = match codec {
+        Codec::MessagePack => piece,
+        // A part of a JSON text is no JSON: it travels as a string.
+        Codec::Json => {
+            text = serde_json::to_vec(&String::from_utf8_lossy(piece)).unwrap_or_default();
+            &text
+        }
+    };
+    let mut encoded = Vec::with_capacity(payload.len() + 64);
+    Frame {
+        head: frame.head.clone(),
+        options: options.as_options(),
+        payload,
+    }
+    .encode(codec, &mut encoded);
+    (encoded, end)
+}
+
+/// Where a piece that begins at `start` ends: in JSON not within a character.
+fn cut(codec: Codec, body: &[u8], start: usize, length: usize) -> usize {
+    let mut end = body.len().min(start + length);
+    if codec == Codec::Json {
+        // 0b10xxxxxx is the inside of a character (RFC 3629 §3).
+        while end < body.len() && body[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+    }
+    end
+}
+
+/// How large the body is of which a frame has the first piece; none if it has all of it.
+pub(super) fn total_bytes(options: Options<'_>) -> Option<u64> {
+    options.entries().find_map(|(key, value)| match key {
+        OptionKey::Integer(TOTAL_BYTES) => value.uint(),
+        _ => None,
+    })
+}
