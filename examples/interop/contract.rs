@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use wirecall::{Bytes, Code, Context, RpcError, Status};
+use wirecall::{Bytes, Code, Context, RpcError, Status, Streaming};
 
 /// Each method shows one thing that a client has to get right.
 #[wirecall::service]
@@ -37,6 +38,24 @@ pub trait Interop {
 
     /// What the server knows of the connection.
     async fn peer_info(&self, cx: &Context) -> PeerInfo;
+
+    /// The numbers from 0 up to `n`, without it.
+    fn count(&self, n: u64) -> impl Stream<Item = u64>;
+
+    /// The sum of all numbers that come, which wraps around.
+    async fn sum(&self, numbers: Streaming<i64>) -> Result<i64, Status>;
+
+    /// What comes, as it comes.
+    fn echo_stream(&self, items: Streaming<Bytes>) -> impl Stream<Item = Result<Bytes, Status>>;
+
+    /// That many bytes: 0, 1, 2 and so on, and 0 again after 255.
+    async fn blob(&self, size: u64) -> Result<Bytes, Status>;
+
+    /// How many bytes came.
+    async fn sink(&self, data: &[u8]) -> u64;
+
+    /// All numbers from 0 on, as fast as they are taken.
+    fn forever(&self) -> impl Stream<Item = u64>;
 }
 
 /// What a client of [`Interop`] offers to the server.
@@ -78,6 +97,9 @@ pub struct PeerInfo {
 }
 
 pub struct Implementation;
+
+/// Larger ones than any body may be need not be made.
+const MAX_BLOB_BYTES: usize = 64 << 20;
 
 impl Interop for Implementation {
     async fn echo(&self, data: &[u8]) -> Bytes {
@@ -137,5 +159,40 @@ impl Interop for Implementation {
             subprotocol: cx.peer().codec().subprotocol().to_owned(),
             user_agent: user_agent.and_then(|agent| Some(agent.to_str().ok()?.to_owned())),
         }
+    }
+
+    fn count(&self, n: u64) -> impl Stream<Item = u64> {
+        stream::iter(0..n)
+    }
+
+    async fn sum(&self, mut numbers: Streaming<i64>) -> Result<i64, Status> {
+        let mut sum = 0_i64;
+        while let Some(number) = numbers.next().await {
+            sum = sum.wrapping_add(number?);
+        }
+        Ok(sum)
+    }
+
+    fn echo_stream(&self, items: Streaming<Bytes>) -> impl Stream<Item = Result<Bytes, Status>> {
+        items
+    }
+
+    async fn blob(&self, size: u64) -> Result<Bytes, Status> {
+        let size = usize::try_from(size)
+            .ok()
+            .filter(|size| *size <= MAX_BLOB_BYTES);
+        let size = size.ok_or_else(|| {
+            let message = format!("a blob has {MAX_BLOB_BYTES} bytes at the most");
+            Status::new(Code::OUT_OF_RANGE, message)
+        })?;
+        Ok((0..size).map(|n| n as u8).collect::<Vec<_>>().into())
+    }
+
+    async fn sink(&self, data: &[u8]) -> u64 {
+        data.len() as u64
+    }
+
+    fn forever(&self) -> impl Stream<Item = u64> {
+        stream::iter(0..)
     }
 }

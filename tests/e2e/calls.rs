@@ -225,3 +225,40 @@ async fn nothing_is_sent_before_a_call_is_polled_and_everything_at_start() {
     first.await.unwrap();
     assert_eq!(*tape.0.lock().unwrap(), ["first none []", "second none []"]);
 }
+
+#[tokio::test]
+async fn each_shape_of_method_of_the_interop_service_works_in_both_codecs() {
+    let address = start_interop().await;
+    for codec in Codec::ALL {
+        let client = connect(address, codec).await;
+        let interop = InteropClient::new(&client);
+
+        let counted: Vec<_> = soon(interop.count(100)).await.unwrap().collect().await;
+        let counted: Vec<_> = counted.into_iter().map(Result::unwrap).collect();
+        assert_eq!(counted, (0..100).collect::<Vec<_>>());
+
+        let numbers = futures::stream::iter(-1..=100_i64);
+        assert_eq!(soon(interop.sum(numbers)).await.unwrap(), 5_049);
+
+        let items = ["", "\u{0}", "x"].map(Bytes::from);
+        let sent = futures::stream::iter(items.clone());
+        let mut echoed = soon(interop.echo_stream(sent)).await.unwrap();
+        for item in items {
+            assert_eq!(soon(echoed.next()).await.unwrap().unwrap(), item);
+        }
+        assert!(soon(echoed.next()).await.is_none());
+
+        let blob = soon(interop.blob(300_000)).await.unwrap();
+        assert!(blob.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+        assert_eq!(soon(interop.sink(&blob)).await.unwrap(), 300_000);
+        let failed = soon(interop.blob(1 << 40)).await.unwrap_err();
+        assert_eq!(failed.code(), wirecall::Code::OUT_OF_RANGE);
+
+        let mut forever = soon(interop.forever()).await.unwrap();
+        for n in 0..1_000 {
+            assert_eq!(soon(forever.next()).await.unwrap().unwrap(), n);
+        }
+        drop(forever);
+        idle(&client).await;
+    }
+}

@@ -9,6 +9,7 @@ mod cancellation;
 mod connection_end;
 mod errors;
 mod hostile;
+mod large_bodies;
 mod limits;
 mod negotiation;
 mod notifications;

@@ -43,6 +43,9 @@ const STEPS_A_TURN: usize = 64;
 /// A write that goes on slower than this within `write_stall` makes no progress.
 const MIN_PROGRESS_BYTES: u64 = 4 << 10;
 
+/// Bytes that are read in a turn, before the answers to them are written.
+const BYTES_A_TURN: usize = 256 << 10;
+
 /// How long the closing handshake may take (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -167,10 +170,15 @@ impl<T: Transport> Driver<T> {
 
     /// Says whether all that has come was read.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let mut bytes = 0;
         for _ in 0..STEPS_A_TURN {
             let Some((message, position)) = self.message.take() else {
+                if bytes > BYTES_A_TURN {
+                    break;
+                }
                 match self.transport.poll_receive(cx) {
                     Poll::Ready(Ok(Received::Message(message))) => {
+                        bytes += message.data.len();
                         self.message = Some((self.check_kind(message)?, Position::default()));
                         continue;
                     }
@@ -351,15 +359,9 @@ impl<T: Transport> Driver<T> {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         loop {
+            self.flush(cx)?;
             if self.is_flushing {
-                match self.transport.poll_flush(cx) {
-                    Poll::Ready(Ok(())) => {
-                        self.is_flushing = false;
-                        self.stalled = None;
-                    }
-                    Poll::Ready(Err(error)) => return Err(transport_failed(&error)),
-                    Poll::Pending => return self.watch_write(cx),
-                }
+                return Ok(());
             }
             let mut wakers = Vec::new();
             let shared = self.shared.clone();
@@ -379,13 +381,35 @@ impl<T: Transport> Driver<T> {
             }
             state.has_company = false;
             state.connection.take_output(&mut self.batch, &mut wakers);
+            let has_large = state.connection.has_large_bodies();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
             self.has_yielded = false;
             self.transmit()?;
+            if has_large {
+                // What comes in between goes before the rest of them.
+                cx.waker().wake_by_ref();
+                return self.flush(cx);
+            }
             if !self.deferred.is_empty() {
                 cx.waker().wake_by_ref();
             }
+        }
+    }
+
+    /// Writes what was handed to the transport, as far as that goes.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if !self.is_flushing {
+            return Ok(());
+        }
+        match self.transport.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.is_flushing = false;
+                self.stalled = None;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(transport_failed(&error)),
+            Poll::Pending => self.watch_write(cx),
         }
     }
 

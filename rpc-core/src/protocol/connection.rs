@@ -436,6 +436,12 @@ impl Connection {
         self.outbox.large_bytes() > MAX_LARGE_BYTES
     }
 
+    /// Whether bodies are on their way of which pieces wait to be written.
+    #[must_use]
+    pub fn has_large_bodies(&self) -> bool {
+        self.outbox.large_bytes() > 0
+    }
+
     /// How many bytes may be added to what waits before it is too much.
     #[must_use]
     pub fn room_bytes(&self) -> usize {

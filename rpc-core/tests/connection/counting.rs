@@ -10,6 +10,7 @@ use wirecall_core::{
 
 use crate::end::{
     Chat, End, Written, cancel, close_code, define, limits, notify, packed, ping, request,
+    request_of,
 };
 
 /// W-LIVE-2, W-LIVE-3: a PONG for the last PING of a message, with the count of what came.
@@ -30,6 +31,23 @@ fn pings_are_answered_once_a_message() {
         acceptor.receive(&[ping(7)]).expect("PING");
         let pong = Written::Pong { count: 3, token: 7 };
         assert_eq!(acceptor.output(), [pong]);
+    }
+}
+
+/// W-LIVE-3: a PONG that was put off, since too much waited, goes out with what waits.
+#[test]
+fn a_pong_is_put_off_while_too_much_waits() {
+    for codec in Codec::ALL {
+        let mut acceptor = End::acceptor(codec, limits().outbound_queue_bytes(0));
+        let frames = [request_of(3, "Chat.gone"), ping(5)];
+        acceptor.receive(&frames).expect("frames");
+        acceptor.receive(&[ping(6)]).expect("PING");
+        let output = acceptor.output();
+        let [Written::Error { id: 3, .. }, pong] = &output[..] else {
+            panic!("{output:?}");
+        };
+        assert_eq!(*pong, Written::Pong { count: 1, token: 6 });
+        assert_eq!(acceptor.output(), []);
     }
 }
 

@@ -25,16 +25,21 @@ pub(crate) const NOTIFICATION: Target = Target {
     kind: MethodKind::Notification,
 };
 
-/// Knows `Chat.post`, a call, and `Chat.kicked`, a notification.
+/// Knows `Chat.post`, a call, and `Chat.kicked`, a notification; `Chat.visitors`, which answers with
+/// a stream, `Chat.import`, which takes one, and `Chat.sum`, which does both.
 pub(crate) struct Chat;
 
 impl Resolve for Chat {
     fn resolve(&self, name: &str) -> Option<Target> {
-        match name {
-            "Chat.post" => Some(TARGET),
-            "Chat.kicked" => Some(NOTIFICATION),
-            _ => None,
-        }
+        let kind = match name {
+            "Chat.post" => return Some(TARGET),
+            "Chat.kicked" => return Some(NOTIFICATION),
+            "Chat.visitors" => MethodKind::ServerStreaming,
+            "Chat.import" => MethodKind::ClientStreaming,
+            "Chat.sum" => MethodKind::Bidirectional,
+            _ => return None,
+        };
+        Some(Target { kind, ..TARGET })
     }
 }
 

@@ -34,6 +34,19 @@ fn a_slot_beyond_the_limit_is_refused_even_if_nothing_is_in_flight() {
     }
 }
 
+/// W-ID-4: no end executes more than 65,536 calls at a time, whatever it is configured to.
+#[test]
+fn no_slot_is_above_65536() {
+    for codec in Codec::ALL {
+        let mut acceptor = End::acceptor(codec, limits().max_in_flight(1 << 20));
+        let frames = [65_536, 65_537].map(|slot| request(2 * slot + 1));
+        acceptor.receive(&frames).expect("frames");
+        assert_eq!(acceptor.requests(), [2 * 65_536 + 1]);
+        let refused = (2 * 65_537 + 1, Code::RESOURCE_EXHAUSTED, NOT_EXECUTED);
+        assert_eq!(acceptor.refusals(), [refused]);
+    }
+}
+
 /// W-CALL-5: whoever has calls refused without end, and reads none of the answers, floods.
 #[test]
 fn a_flood_of_refused_calls_closes() {

@@ -8,3 +8,4 @@ mod ids;
 mod limits;
 mod methods;
 mod options;
+mod streams;

@@ -1,8 +1,16 @@
 //! Names and aliases.
 
-use wirecall_core::{CloseCode, Code, Codec, protocol::MethodRef};
+use std::cell::Cell;
 
-use crate::end::{End, NOT_EXECUTED, call, close_code, define, limits, request, request_of};
+use bytes::Bytes as Message;
+use wirecall_core::{
+    CloseCode, Code, Codec,
+    protocol::{Events, MethodRef, Position, Resolve, Target},
+};
+
+use crate::end::{
+    End, NOT_EXECUTED, call, close_code, define, limits, packed, request, request_of,
+};
 
 /// W-METHOD-4: an alias is defined once.
 #[test]
@@ -63,5 +71,47 @@ fn an_unknown_method_fails_that_call_alone() {
         assert_eq!(acceptor.requests(), [7]);
         let refused = [3, 5].map(|id| (id, Code::UNIMPLEMENTED, NOT_EXECUTED));
         assert_eq!(acceptor.refusals(), refused);
+    }
+}
+
+/// Knows nothing, and counts how often it is asked for a name that was meant.
+#[derive(Default)]
+struct Nothing(Cell<usize>);
+
+impl Resolve for Nothing {
+    fn resolve(&self, _: &str) -> Option<Target> {
+        None
+    }
+
+    fn explain(&self, name: &str) -> String {
+        self.0.set(self.0.get() + 1);
+        format!("no method {name:?}, did you mean another?")
+    }
+}
+
+/// W-METHOD-6: names that are like an unknown one are not looked for without end.
+#[test]
+fn unknown_names_are_explained_16_times_at_most() {
+    for codec in Codec::ALL {
+        let mut acceptor = End::acceptor(codec, limits());
+        let nothing = Nothing::default();
+        let frames = vec![request_of(3, "Chat.gone"); 100];
+        let message = Message::from(packed(codec, &frames).swap_remove(0));
+        let mut events = Events::default();
+        let connection = &mut acceptor.connection;
+        let mut position = Position::default();
+        connection
+            .receive(
+                &message,
+                &mut position,
+                100,
+                acceptor.now,
+                &nothing,
+                &mut events,
+            )
+            .expect("frames");
+        let refused = (3, Code::UNIMPLEMENTED, NOT_EXECUTED);
+        assert_eq!(acceptor.refusals(), [refused; 100]);
+        assert!((1..=16).contains(&nothing.0.get()));
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -112,6 +113,82 @@ async fn dropping_a_duplex_drops_its_source_and_its_handler() {
         assert_eq!(soon(doubled.next()).await, Some(Ok(0)));
         drop(doubled);
         soon(signals.dropped.notified()).await;
+        idle(&client).await;
+    }
+}
+
+/// A number that cannot be encoded if it is 13.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Superstitious(u64);
+
+impl Serialize for Superstitious {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            13 => Err(S::Error::custom("unlucky")),
+            number => serializer.serialize_u64(number),
+        }
+    }
+}
+
+fn superstitious() -> impl Stream<Item = Superstitious> + Send + 'static {
+    stream::iter((0..20).map(Superstitious))
+}
+
+#[wirecall::service]
+trait Failing {
+    fn not_encoded(&self) -> impl Stream<Item = Superstitious>;
+    fn panics(&self) -> impl Stream<Item = u64>;
+    async fn count(&self, numbers: Streaming<Superstitious>) -> u64;
+}
+
+struct Fails;
+
+impl Failing for Fails {
+    fn not_encoded(&self) -> impl Stream<Item = Superstitious> {
+        superstitious()
+    }
+
+    fn panics(&self) -> impl Stream<Item = u64> {
+        stream::iter(0..200).inspect(|n| assert!(*n != 100, "on purpose"))
+    }
+
+    async fn count(&self, numbers: Streaming<Superstitious>) -> u64 {
+        numbers.count().await as u64
+    }
+}
+
+#[tokio::test]
+async fn a_producer_that_fails_ends_its_stream_with_an_error() {
+    let address = start(Server::builder().service(FailingServer::new(Fails))).await;
+    for codec in Codec::ALL {
+        let client = connect(address, codec).await;
+        let failing = FailingClient::new(&client);
+        let items: Vec<_> = soon(failing.not_encoded().await.unwrap().collect()).await;
+        let (last, items) = items.split_last().unwrap();
+        assert_eq!(last.as_ref().unwrap_err().code(), Code::INTERNAL);
+        assert_eq!(items.len(), 13);
+
+        let items: Vec<_> = soon(failing.panics().await.unwrap().collect()).await;
+        let (last, items) = items.split_last().unwrap();
+        assert_eq!(last.as_ref().unwrap_err().code(), Code::INTERNAL);
+        assert_eq!(items.len(), 100);
+        idle(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_a_sender_cannot_encode_is_not_sent_and_others_are() {
+    let address = start(Server::builder().service(FailingServer::new(Fails))).await;
+    for codec in Codec::ALL {
+        let client = connect(address, codec).await;
+        let failing = FailingClient::new(&client);
+        let (mut sender, count) = failing.count(BySender).open().await.unwrap();
+        sender.send(Superstitious(1)).await.unwrap();
+        let failed = sender.send(Superstitious(13)).await.unwrap_err();
+        assert_eq!(failed.code(), Code::INTERNAL);
+        sender.send(Superstitious(2)).await.unwrap();
+        sender.finish();
+        assert_eq!(soon(count).await, Ok(2));
         idle(&client).await;
     }
 }
