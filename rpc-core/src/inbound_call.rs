@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::poll_fn, pin::pin};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     body::{
@@ -62,7 +62,7 @@ impl InboundCall {
 
     /// The caller's stream, which is accepted by this.
     #[must_use]
-    pub fn streaming<T>(&self) -> Streaming<T> {
+    pub fn streaming<T: DeserializeOwned>(&self) -> Streaming<T> {
         let peer = self.context.peer.clone();
         let announced = peer.shared().limits.stream_credit;
         // Without a stream it is that of a call that has ended.

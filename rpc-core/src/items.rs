@@ -137,6 +137,49 @@ impl OutgoingItems {
     }
 }
 
+/// Sees to it that a source which stops before its end, be it by a panic, fails its call: the callee
+/// would take a part for the whole.
+pub(crate) struct SourceGuard {
+    items: OutgoingItems,
+    status: Option<Status>,
+}
+
+impl SourceGuard {
+    pub(crate) fn new(items: OutgoingItems) -> Self {
+        let panicked = Status::new(Code::INTERNAL, "the source of the items panicked");
+        SourceGuard {
+            items,
+            status: Some(panicked.with_fate(Fate::Unknown)),
+        }
+    }
+
+    pub(crate) fn items(&self) -> &OutgoingItems {
+        &self.items
+    }
+
+    /// An item cannot be sent.
+    pub(crate) fn fail(mut self, status: Status) {
+        self.status = Some(status.with_fate(Fate::Unknown));
+    }
+
+    /// The source has ended, or nobody wants more of it.
+    pub(crate) fn end(mut self) {
+        self.status = None;
+        self.items.end();
+    }
+}
+
+impl Drop for SourceGuard {
+    fn drop(&mut self) {
+        if let Some(status) = self.status.take() {
+            let stream = self.items.stream;
+            self.items.peer.shared().update(|state, wakers| {
+                state.connection.fail_stream(stream, status, wakers);
+            });
+        }
+    }
+}
+
 impl From<Gone> for Status {
     fn from(_: Gone) -> Self {
         Status::new(

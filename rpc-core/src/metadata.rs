@@ -4,8 +4,8 @@ use crate::{
     body::{Codec, bytes::Bytes},
     limits::Limits,
     protocol::{
-        OptionKey, OptionValue, Options, OptionsBuilder, STREAM_BYTES, STREAM_ITEMS, StreamCredit,
-        TOTAL_BYTES,
+        OptionKey, OptionValue, Options, OptionsBuilder, STREAM_BYTES, STREAM_ITEMS, STREAMS,
+        StreamCredit, TOTAL_BYTES,
     },
     status::{Code, Fate, Status},
 };
@@ -170,6 +170,8 @@ pub(crate) struct CallOptions {
     pub(crate) deadline_ms: Option<u64>,
     /// How much of the answer's stream may be on its way. Absent where the caller's default holds.
     pub(crate) credit: Option<StreamCredit>,
+    /// Which streams the caller has in mind; absent where it says nothing of them.
+    pub(crate) streams: Option<u64>,
     pub(crate) metadata: Metadata,
 }
 
@@ -184,6 +186,9 @@ impl CallOptions {
         }
         if let Some(credit) = self.credit {
             credit.write(&mut options);
+        }
+        if let Some(streams) = self.streams {
+            options.uint(STREAMS, streams);
         }
         self.metadata.write(&mut options);
         options
@@ -210,6 +215,7 @@ impl CallOptions {
                         );
                     }
                 },
+                OptionKey::Integer(STREAMS) => result.streams = value.uint(),
                 // The body comes in pieces; that has been seen to.
                 OptionKey::Integer(TOTAL_BYTES) => {}
                 OptionKey::Integer(key @ (STREAM_ITEMS | STREAM_BYTES)) => {

@@ -11,36 +11,10 @@ use wirecall::{CloseCode, ClosedBy, Code, Codec, ConnectError, Fate, Limits, Ser
 use crate::{
     interop::{Implementation, InteropClient, InteropServer},
     negotiation, raw_client,
-    support::{Door, LobbyClient, LobbyServer, connect, dial, soon, start, start_interop},
+    support::{
+        Door, LobbyClient, LobbyServer, breakable_proxy, connect, dial, soon, start, start_interop,
+    },
 };
-
-/// Passes bytes on until it is told to break off.
-async fn breakable_proxy(server: std::net::SocketAddr) -> (std::net::SocketAddr, Break) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (breaking, broken) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(async move {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut server = TcpStream::connect(server).await.unwrap();
-        tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-            _ = broken => {}
-        }
-    });
-    (address, Break(breaking, task))
-}
-
-struct Break(
-    tokio::sync::oneshot::Sender<()>,
-    tokio::task::JoinHandle<()>,
-);
-
-impl Break {
-    async fn now(self) {
-        self.0.send(()).unwrap();
-        self.1.await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn when_the_connection_breaks_each_pending_call_says_that_its_fate_is_unknown() {
@@ -52,7 +26,7 @@ async fn when_the_connection_breaks_each_pending_call_says_that_its_fate_is_unkn
         let calls: Vec<_> = (0..10).map(|_| interop.sleep(60_000).start()).collect();
         // An answer to a later call shows that those before it have been sent.
         interop.add(1, 1).await.unwrap();
-        connection.now().await;
+        connection.abort();
         for call in calls {
             let failed = soon(call).await.unwrap_err();
             assert_eq!(failed.code(), Code::UNAVAILABLE);

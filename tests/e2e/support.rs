@@ -2,7 +2,11 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
 use wirecall::{Client, ClientBuilder, Codec, Context, Peer, Server, ServerBuilder};
 
 use crate::interop::{Implementation, InteropServer};
@@ -68,4 +72,16 @@ impl Lobby for Door {
     async fn enter(&self, cx: &Context) {
         let _ = self.0.send(cx.peer().clone());
     }
+}
+
+/// Passes one connection's bytes on, until its task is aborted.
+pub async fn breakable_proxy(server: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let proxy = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    (address, proxy)
 }

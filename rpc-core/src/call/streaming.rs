@@ -20,13 +20,16 @@ use super::{
 use crate::{
     body,
     error::{CallError, RpcError},
-    items::{Gone, IncomingItems, OutgoingItems},
+    items::{Gone, IncomingItems, OutgoingItems, SourceGuard},
     metadata::MetadataValue,
     method::Methods,
     peer::Peer,
     protocol::{MethodKind, StreamCredit, StreamRef, StreamSpec},
     status::{Code, Status},
 };
+
+/// Types that come out of a call, and are in none of its fields.
+type Types<T> = PhantomData<fn() -> T>;
 
 /// A call whose answer is a stream, that a stub has made ready. Await it to make it.
 ///
@@ -202,7 +205,7 @@ pub struct UploadCall<A, S, I, T, E = Infallible> {
     raw: RawCall,
     arguments: A,
     source: Option<S>,
-    result: PhantomData<fn() -> (I, T, E)>,
+    result: Types<(I, T, E)>,
 }
 
 call_options!(UploadCall<A, S, I, T, E>);
@@ -268,10 +271,7 @@ where
         }))?;
         if let Some(source) = this.source.take() {
             let stream = this.raw.stream(started);
-            tokio::spawn(pump(
-                source,
-                OutgoingItems::new(this.raw.peer().clone(), stream),
-            ));
+            spawn_pump(&this.raw, source, stream);
         }
         this.raw.poll_answer(cx, started)
     }
@@ -286,7 +286,7 @@ pub struct DuplexCall<A, S, I, T, E = Infallible> {
     credit: StreamCredit,
     arguments: A,
     source: Option<S>,
-    result: PhantomData<fn() -> (I, T, E)>,
+    result: Types<(I, T, E)>,
 }
 
 call_options!(DuplexCall<A, S, I, T, E>);
@@ -363,10 +363,7 @@ where
         }))?;
         if let Some(source) = this.source.take() {
             let stream = this.raw.stream(started);
-            tokio::spawn(pump(
-                source,
-                OutgoingItems::new(this.raw.peer().clone(), stream),
-            ));
+            spawn_pump(&this.raw, source, stream);
         }
         let opened = this.raw.poll_open(cx, |_| Ok(()));
         opened.map_ok(|stream| ResponseStream::new(this.raw.take(), stream, this.credit))
@@ -453,6 +450,7 @@ fn raw_call(
         credit: credit.unwrap_or(announced),
     };
     let mut raw = RawCall::new(peer, methods, index, Some(spec));
+    raw.options().streams = Some(kind.streams());
     if kind.returns_stream() && spec.credit != announced {
         raw.options().credit = Some(spec.credit);
     }
@@ -470,27 +468,37 @@ async fn sent<A: Serialize>(raw: &mut RawCall, arguments: &A) -> Result<StreamRe
     Ok(raw.stream(started))
 }
 
+fn spawn_pump<S>(raw: &RawCall, source: S, stream: StreamRef)
+where
+    S: Stream + Send + 'static,
+    S::Item: Serialize + Send,
+{
+    let items = OutgoingItems::new(raw.peer().clone(), stream);
+    tokio::spawn(pump(source, SourceGuard::new(items)));
+}
+
 /// Sends the items of a stream until it ends, or until nobody wants them.
-async fn pump<S>(source: S, items: OutgoingItems)
+async fn pump<S>(source: S, guard: SourceGuard)
 where
     S: Stream,
     S::Item: Serialize,
 {
+    let items = guard.items();
     let mut source = pin!(source);
     // Credit before the item: a producer is not asked for what cannot be sent.
     while poll_fn(|cx| items.poll_ready(cx)).await.is_ok() {
         let gone = poll_fn(|cx| items.poll_gone(cx));
-        match future::select(source.next(), gone).await {
-            future::Either::Left((Some(item), _)) => {
-                if items.send(&item).is_err() {
-                    break;
-                }
-            }
-            _ => break,
+        let future::Either::Left((Some(item), _)) = future::select(source.next(), gone).await
+        else {
+            break;
+        };
+        if let Err(status) = items.send(&item) {
+            guard.fail(status);
+            return;
         }
         tokio::task::coop::consume_budget().await;
     }
-    items.end();
+    guard.end();
 }
 
 macro_rules! debug {

@@ -45,6 +45,12 @@ impl MethodKind {
         )
     }
 
+    /// The streams as they stand in a REQUEST: 1 for the caller's and 2 for the answer's, added.
+    #[must_use]
+    pub const fn streams(self) -> u64 {
+        self.takes_stream() as u64 + 2 * self.returns_stream() as u64
+    }
+
     /// Whether the answer is a stream.
     #[must_use]
     pub const fn returns_stream(self) -> bool {

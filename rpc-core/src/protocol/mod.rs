@@ -22,6 +22,8 @@ mod failure;
 mod frame;
 mod handshake;
 mod inbound;
+#[cfg(test)]
+mod interleaving;
 mod json;
 mod large;
 mod messagepack;
@@ -49,5 +51,5 @@ pub(crate) use messagepack::check_value;
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use outbox::{Batch, Outbox};
 pub use stream::StreamCredit;
-pub(crate) use stream::{STREAM_BYTES, STREAM_ITEMS};
+pub(crate) use stream::{STREAM_BYTES, STREAM_ITEMS, STREAMS};
 pub(crate) use waiters::Ticket;

@@ -34,6 +34,10 @@ impl Default for StreamCredit {
 pub(crate) const STREAM_ITEMS: u64 = 2;
 pub(crate) const STREAM_BYTES: u64 = 4;
 
+/// Key of an option of REQUEST: which streams the caller has in mind, see
+/// [`MethodKind::streams`](super::MethodKind::streams).
+pub(crate) const STREAMS: u64 = 6;
+
 impl StreamCredit {
     pub(crate) fn write(self, options: &mut OptionsBuilder) {
         options.uint(STREAM_ITEMS, u64::from(self.items));

@@ -1,18 +1,14 @@
 //! How streams end other than by their last item.
 
-use std::{net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
-    task::JoinHandle,
-};
+use tokio::sync::mpsc;
 use wirecall::{BySender, Client, Code, Codec, Fate, Server, Streaming};
 
 use super::{FlowError, FlowsClient, FlowsServer, River, every_20_s, flow};
-use crate::support::{connect, idle, soon, start};
+use crate::support::{breakable_proxy, connect, idle, soon, start};
 
 #[tokio::test]
 async fn dropping_a_response_stream_drops_its_producer() {
@@ -275,23 +271,11 @@ async fn a_stub_of_another_shape_than_its_method_gets_an_error() {
         let failed = soon(AsDownClient::new(&client).ping()).await.unwrap_err();
         assert_eq!(failed.code(), Code::UNIMPLEMENTED);
         let call = AsUpClient::new(&client).ping(stream::repeat(1));
-        assert_eq!(soon(call).await.unwrap_err().code(), Code::INTERNAL);
+        assert_eq!(soon(call).await.unwrap_err().code(), Code::UNIMPLEMENTED);
         let call = AsBothClient::new(&client).ping(stream::repeat(1));
         assert_eq!(soon(call).await.unwrap_err().code(), Code::UNIMPLEMENTED);
         idle(&client).await;
     }
-}
-
-/// Passes the bytes of one connection on until it is aborted.
-async fn breakable_proxy(server: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let proxy = tokio::spawn(async move {
-        let (mut client, _) = listener.accept().await.unwrap();
-        let mut server = TcpStream::connect(server).await.unwrap();
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-    });
-    (address, proxy)
 }
 
 #[tokio::test]
@@ -419,5 +403,64 @@ async fn the_opening_of_a_stream_does_not_outlive_its_deadline() {
     // It reads its caller's stream before it accepts.
     let call = flows.sums(stream::pending(), 1);
     assert_eq!(call.await.unwrap_err().code(), Code::DEADLINE_EXCEEDED);
+    idle(&client).await;
+}
+
+/// `Flows`, as those would call it who take its streams for others than they are.
+#[wirecall::service(name = "Flows")]
+trait AsOtherDown {
+    fn sum(&self) -> impl Stream<Item = u64>;
+    fn doubled(&self) -> impl Stream<Item = u64>;
+}
+
+#[wirecall::service(name = "Flows")]
+trait AsOtherUp {
+    async fn count(&self, from: u64, to: u64, numbers: Streaming<u64>) -> u64;
+    async fn doubled(&self, numbers: Streaming<u64>) -> u64;
+}
+
+#[wirecall::service(name = "Flows")]
+trait AsOtherBoth {
+    fn sum(&self, numbers: Streaming<u64>) -> impl Stream<Item = u64>;
+}
+
+#[tokio::test]
+async fn a_stub_of_other_streams_than_its_method_gets_an_error() {
+    let (_, client) = flow(Codec::MessagePack).await;
+    let down = AsOtherDownClient::new(&client);
+    for call in [down.sum(), down.doubled()] {
+        let failed = soon(async { call.await?.next().await.unwrap() }).await;
+        assert_eq!(failed.unwrap_err().code(), Code::UNIMPLEMENTED);
+    }
+    let up = AsOtherUpClient::new(&client);
+    let failed = soon(up.count(0, 5_000, stream::repeat(1))).await;
+    assert_eq!(failed.unwrap_err().code(), Code::UNIMPLEMENTED);
+    let failed = soon(up.doubled(stream::iter(0..1_000))).await;
+    assert_eq!(failed.unwrap_err().code(), Code::UNIMPLEMENTED);
+    let both = AsOtherBothClient::new(&client).sum(stream::iter(0..10));
+    let failed = soon(async { both.await?.next().await.unwrap() }).await;
+    assert_eq!(failed.unwrap_err().code(), Code::UNIMPLEMENTED);
+    idle(&client).await;
+}
+
+#[tokio::test]
+async fn a_source_with_an_item_that_cannot_be_encoded_fails_its_call() {
+    let address = start(Server::builder().service(FailingServer::new(Fails))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let call = FailingClient::new(&client).count(superstitious());
+    assert!(soon(call).await.is_err());
+    idle(&client).await;
+}
+
+#[tokio::test]
+async fn a_source_that_panics_fails_its_call() {
+    let address = start(Server::builder().service(FailingServer::new(Fails))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let source = superstitious().inspect(|n| assert!(n.0 != 5, "on purpose"));
+    assert!(
+        soon(FailingClient::new(&client).count(source))
+            .await
+            .is_err()
+    );
     idle(&client).await;
 }

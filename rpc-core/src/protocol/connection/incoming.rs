@@ -18,6 +18,17 @@ use crate::{
     status::{Code, Fate, Status},
 };
 
+/// What a method with these streams is.
+fn shape(streams: u64) -> &'static str {
+    match streams {
+        0 => "one without streams",
+        1 => "one that takes a stream",
+        2 => "one that answers with a stream",
+        3 => "one with a stream each way",
+        _ => "one of a shape that is not known",
+    }
+}
+
 /// What a peer has defined an alias for.
 #[derive(Debug)]
 pub(super) enum Alias {
@@ -56,6 +67,19 @@ impl Connection {
             let status = Status::new(
                 Code::UNIMPLEMENTED,
                 "the method is a notification and has no answer",
+            );
+            return self.refuse(id, &status.with_fate(Fate::NotExecuted));
+        }
+        if let Some(streams) = options.streams
+            && streams != target.kind.streams()
+        {
+            let status = Status::new(
+                Code::UNIMPLEMENTED,
+                format!(
+                    "the caller takes the method for {}, and it is {}",
+                    shape(streams),
+                    shape(target.kind.streams())
+                ),
             );
             return self.refuse(id, &status.with_fate(Fate::NotExecuted));
         }

@@ -230,6 +230,21 @@ impl Connection {
         }
     }
 
+    /// The items of the caller's stream cannot go on: the call fails, and the callee is told.
+    pub(crate) fn fail_stream(
+        &mut self,
+        stream: StreamRef,
+        status: Status,
+        wakers: &mut Vec<Waker>,
+    ) {
+        if let Some(index) = self.own_call(stream.id)
+            && self.calls.streams(index, stream.generation).is_some()
+            && self.calls.give_up(index, status, wakers)
+        {
+            self.cancel(index, wakers);
+        }
+    }
+
     // ---- frames of the peer
 
     pub(super) fn item(&mut self, id: CallId, body: Bytes, events: &mut Events) {
