@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::{metadata::Metadata, peer::Peer};
+use crate::{metadata::Metadata, peer::Peer, protocol::CallId};
 
 /// The surroundings of a call: who called, by which connection, until when.
 ///
@@ -13,6 +14,8 @@ use crate::{metadata::Metadata, peer::Peer};
 #[derive(Debug)]
 pub struct Context {
     pub(crate) peer: Peer,
+    /// None for a notification.
+    pub(crate) id: Option<CallId>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) metadata: Metadata,
 }
@@ -30,10 +33,20 @@ impl Context {
         self.peer.connection()
     }
 
-    /// When the caller stops waiting; the handler is dropped then.
+    /// When the caller stops waiting; the handler is dropped then. Calls that the handler makes
+    /// while it is polled inherit what is left of it; what it spawns is on its own. The deadline of
+    /// a method with a stream ends when the stream is accepted, and is not inherited.
     #[must_use]
     pub fn deadline(&self) -> Option<std::time::Instant> {
         self.deadline.map(Instant::into_std)
+    }
+
+    /// What tells that the call was cancelled, that its deadline has passed, or that the connection
+    /// has ended. The handler itself is dropped at its next await then; this is for what it has
+    /// spawned, and for work that does not await.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.peer.shared().cancellation(self.id)
     }
 
     /// What the caller sent along.

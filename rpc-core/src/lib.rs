@@ -18,6 +18,7 @@ pub mod connection;
 mod context;
 mod error;
 mod inbound_call;
+mod inherited;
 mod items;
 mod limits;
 mod metadata;
@@ -49,6 +50,7 @@ pub use protocol::StreamCredit;
 pub use service::{DuplicateService, Router, Service};
 pub use status::{Code, Fate, Status};
 pub use streaming::Streaming;
+pub use tokio_util::sync::CancellationToken;
 
 /// What the macros' code refers to. No part of the public API.
 #[doc(hidden)]

@@ -148,3 +148,104 @@ async fn many_deadlines_are_kept_by_one_timer() {
     futures::future::join_all(calls).await;
     idle(&client).await;
 }
+
+/// Calls on to a second server, on behalf of its caller.
+#[wirecall::service]
+trait Relay {
+    async fn left(&self) -> Result<Option<u64>, wirecall::Status>;
+    async fn left_of_spawned(&self) -> Result<Option<u64>, wirecall::Status>;
+}
+
+struct Relaying(PatientClient);
+
+impl Relay for Relaying {
+    async fn left(&self) -> Result<Option<u64>, wirecall::Status> {
+        // Also behind an await, when the handler runs in a task.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok(self.0.left().await?)
+    }
+
+    async fn left_of_spawned(&self) -> Result<Option<u64>, wirecall::Status> {
+        let call = self.0.left();
+        let spawned = tokio::spawn(call);
+        Ok(spawned.await.unwrap()?)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_own_calls_inherit_what_is_left_of_its_deadline() {
+    let behind = in_memory(&Watched::default(), Limits::default()).await;
+    let server = Server::builder()
+        .service(RelayServer::new(Relaying(PatientClient::new(&behind))))
+        .build()
+        .unwrap();
+    let endpoint = server.in_memory();
+    tokio::spawn(server.run());
+    let client = Client::connect(endpoint).await.unwrap();
+    let relay = RelayClient::new(&client);
+    let call = relay.left().timeout(Duration::from_secs(5));
+    assert_eq!(call.await.unwrap(), Some(3_000));
+    // A longer one does not lengthen the default.
+    let call = relay.left().timeout(Duration::from_secs(500));
+    assert_eq!(call.await.unwrap(), Some(30_000));
+    let call = relay.left_of_spawned().timeout(Duration::from_secs(5));
+    assert_eq!(call.await.unwrap(), Some(30_000));
+}
+
+/// Spawns something that only the token can stop.
+#[wirecall::service]
+trait Spawning {
+    async fn spawn(&self, cx: &Context);
+}
+
+struct Spawner(tokio::sync::mpsc::UnboundedSender<tokio::task::JoinHandle<()>>);
+
+impl Spawning for Spawner {
+    async fn spawn(&self, cx: &Context) {
+        let token = cx.cancellation();
+        assert!(!token.is_cancelled());
+        let task = tokio::spawn(async move { token.cancelled().await });
+        let _ = self.0.send(task);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn the_token_tells_what_a_handler_has_spawned_that_its_call_is_over() {
+    let (spawned, mut tasks) = tokio::sync::mpsc::unbounded_channel();
+    let address = start(Server::builder().service(SpawningServer::new(Spawner(spawned)))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let spawning = SpawningClient::new(&client);
+
+    // By a cancel, by the deadline, by the end of the connection.
+    let call = spawning.spawn().start();
+    let task = soon(tasks.recv()).await.unwrap();
+    drop(call);
+    soon(task).await.unwrap();
+
+    let call = spawning.spawn().timeout(Duration::from_millis(50)).start();
+    soon(soon(tasks.recv()).await.unwrap()).await.unwrap();
+    assert_eq!(
+        soon(call).await.unwrap_err().code(),
+        Code::DEADLINE_EXCEEDED
+    );
+
+    let _call = spawning.spawn().start();
+    let task = soon(tasks.recv()).await.unwrap();
+    client.close().await;
+    soon(task).await.unwrap();
+}
+
+#[tokio::test]
+async fn ten_thousand_cancelled_calls_leave_nothing_behind() {
+    let watched = Watched::default();
+    let address = start(Server::builder().service(PatientServer::new(watched))).await;
+    let client = connect(address, Codec::MessagePack).await;
+    let patient = PatientClient::new(&client);
+    for _ in 0..100 {
+        let calls: Vec<_> = (0..100).map(|_| patient.wait().start()).collect();
+        tokio::task::yield_now().await;
+        drop(calls);
+    }
+    idle(&client).await;
+}

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::{
     body::{self, Codec},
     error::{CallError, Details, RpcError},
+    inherited,
     metadata::CallOptions,
     method::Methods,
     peer::Peer,
@@ -345,7 +346,15 @@ impl RawCall {
         if let Some(options) = &self.options {
             options.metadata.check(&self.peer.shared().limits)?;
         }
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let now = Instant::now();
+        let mut deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        if let Some(inherited) = inherited::deadline()
+            && deadline.is_none_or(|deadline| inherited < deadline)
+        {
+            let left = inherited.saturating_duration_since(now);
+            self.options().deadline_ms = Some(deadline_ms(Some(left)));
+            deadline = Some(inherited);
+        }
         self.deadline = Deadline::At(deadline);
         Ok(deadline)
     }

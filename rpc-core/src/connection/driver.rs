@@ -266,7 +266,8 @@ impl<T: Transport> Driver<T> {
                     metadata,
                 } => {
                     let stream = (generation > 0).then_some(StreamRef { id, generation });
-                    let call = self.inbound_call(target, stream, body, deadline, metadata);
+                    let call =
+                        self.inbound_call(Some(id), target, stream, body, deadline, metadata);
                     if self.is_congested || !self.deferred.is_empty() {
                         self.deferred.push_back((id, target, call));
                     } else {
@@ -279,7 +280,7 @@ impl<T: Transport> Driver<T> {
                     metadata,
                     volatile,
                 } => {
-                    let call = self.inbound_call(target, None, body, None, metadata);
+                    let call = self.inbound_call(None, target, None, body, None, metadata);
                     self.notify(cx, target, call, volatile);
                 }
                 Event::Stop { id } => self.stop(id),
@@ -299,6 +300,7 @@ impl<T: Transport> Driver<T> {
 
     fn inbound_call(
         &self,
+        id: Option<CallId>,
         target: Target,
         stream: Option<StreamRef>,
         body: Bytes,
@@ -313,6 +315,7 @@ impl<T: Transport> Driver<T> {
             body,
             context: context::Context {
                 peer: self.peer.clone(),
+                id,
                 deadline,
                 metadata,
             },
@@ -540,13 +543,16 @@ impl<T: Transport> Driver<T> {
         if goodbye.is_some() && !self.is_flushing {
             state.connection.take_output(&mut self.batch, &mut wakers);
         }
+        let cancelled = state.connection.take_cancellations();
         state.connection.close(reason, &mut wakers);
         let tasks = std::mem::take(&mut state.tasks);
+        let tokens = cancelled.into_iter().chain(state.closed_token.take());
         // Nothing that others do concerns this task any more.
         state.driver = None;
         state.task = None;
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        tokens.for_each(|token| token.cancel());
         let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
         let running = tasks.into_iter().flatten().chain(notified);
         running.for_each(|task| task.abort());

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::Codec,
@@ -47,6 +48,8 @@ pub(crate) struct State {
     /// Services whose spawned notification handler has ended.
     pub(crate) lanes_free: Vec<u32>,
     pub(crate) is_open: bool,
+    /// For handlers of notifications: cancelled when the connection ends.
+    pub(crate) closed_token: Option<CancellationToken>,
     /// What this end wants to end the connection with.
     pub(crate) close: Option<CloseReason>,
     /// How many handles keep the connection up.
@@ -66,6 +69,7 @@ impl Shared {
                 tasks: Vec::new(),
                 lanes_free: Vec::new(),
                 is_open: false,
+                closed_token: None,
                 close: None,
                 holders: 0,
                 close_when_idle: false,
@@ -99,6 +103,23 @@ impl Shared {
         drop(state);
         driver.into_iter().chain(wakers).for_each(Waker::wake);
         result
+    }
+
+    /// What tells a handler that it is to stop: that of its call, or of the connection for one that
+    /// handles a notification.
+    pub(crate) fn cancellation(&self, id: Option<CallId>) -> CancellationToken {
+        let mut state = self.lock();
+        let is_closed = state.connection.closed().is_some();
+        let token = match id {
+            Some(id) => state.connection.cancellation(id),
+            None => Some(state.closed_token.get_or_insert_default().clone()),
+        };
+        drop(state);
+        token.filter(|_| !is_closed).unwrap_or_else(|| {
+            let cancelled = CancellationToken::new();
+            cancelled.cancel();
+            cancelled
+        })
     }
 
     /// Asks the connection's task to end the connection.

@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{calls::earlier, frame::CallId, stream::Streams};
 use crate::status::{Code, Fate, Status};
@@ -22,6 +23,8 @@ struct Running {
     deadline: Option<Instant>,
     /// Why the handler was told to stop, if it was.
     stopped: Option<Stop>,
+    /// What tells the handler to stop, once it has asked for it.
+    cancellation: Option<CancellationToken>,
     /// For a call with a stream, with the number that its handles know it by.
     streams: Option<(u64, Box<Streams>)>,
 }
@@ -86,6 +89,7 @@ impl Inbound {
         self.slots[index] = Some(Running {
             deadline,
             stopped: None,
+            cancellation: None,
             streams: None,
         });
         self.running += 1;
@@ -149,6 +153,28 @@ impl Inbound {
                 streams.end(wakers);
             }
         }
+    }
+
+    /// What tells the handler of a call to stop; none when it was told, or has ended.
+    pub(super) fn cancellation(&mut self, id: CallId) -> Option<CancellationToken> {
+        let running = self.running_mut(id)?;
+        if running.stopped.is_some() {
+            return None;
+        }
+        Some(running.cancellation.get_or_insert_default().clone())
+    }
+
+    /// Takes out what tells a handler to stop, so that it is told when no lock is held.
+    pub(super) fn take_cancellation(&mut self, id: CallId) -> Option<CancellationToken> {
+        self.running_mut(id)?.cancellation.take()
+    }
+
+    /// Those of all handlers.
+    pub(super) fn take_cancellations(&mut self) -> Vec<CancellationToken> {
+        let running = self.slots.iter_mut().flatten();
+        running
+            .filter_map(|running| running.cancellation.take())
+            .collect()
     }
 
     /// How many run.

@@ -685,7 +685,8 @@ impl World {
         let Step { what, end, pick } = step;
         let serial = match self.calls.len() {
             0 => None,
-            calls => Some(pick % calls),
+            // The latest: those before them have ended, as a rule.
+            calls => Some(calls - 1 - pick % calls.min(8)),
         };
         match (what, serial) {
             (0..=2, _) => self.start(end, pick),

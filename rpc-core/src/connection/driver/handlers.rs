@@ -13,7 +13,8 @@ use super::{Driver, FRAMES_A_STEP, Lane};
 use crate::{
     connection::shared::{HandlerGuard, LaneGuard},
     inbound_call::{InboundCall, Reply},
-    protocol::{CallId, Target},
+    inherited::{self, Scoped},
+    protocol::{CallId, MethodKind, Target},
     service::Dispatched,
     transport::Transport,
 };
@@ -29,7 +30,12 @@ impl<T: Transport> Driver<T> {
         target: Target,
         call: InboundCall,
     ) {
-        match self.dispatch(cx, target, call) {
+        // A stream's deadline ends when it is accepted: its handler's calls do not inherit it.
+        let deadline = call
+            .context
+            .deadline
+            .filter(|_| target.kind == MethodKind::Unary);
+        match inherited::scope(deadline, || self.dispatch(cx, target, call)) {
             Dispatched::Done(reply) => {
                 let reply = reply.limited(self.max_body_bytes);
                 if reply.is_large() {
@@ -46,6 +52,10 @@ impl<T: Transport> Driver<T> {
             }
             Dispatched::Pending(handler) => {
                 let guard = HandlerGuard::new(self.shared.clone(), id);
+                let handler = Scoped {
+                    deadline,
+                    future: handler,
+                };
                 let task = tokio::spawn(async move {
                     let reply = AssertUnwindSafe(handler).catch_unwind().await;
                     let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
@@ -92,7 +102,11 @@ impl<T: Transport> Driver<T> {
             .tasks
             .get_mut(id.slot() as usize)
             .and_then(Option::take);
+        let token = state.connection.take_cancellation(id);
         drop(state);
+        if let Some(token) = token {
+            token.cancel();
+        }
         self.events.wakers.drain(..).for_each(Waker::wake);
         if let Some(task) = task {
             task.abort();

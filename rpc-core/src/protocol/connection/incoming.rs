@@ -4,6 +4,7 @@ use std::{task::Waker, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Connection;
 use crate::{
@@ -262,6 +263,21 @@ impl Connection {
     /// Whether the peer's call has not been answered yet.
     pub(crate) fn is_running(&self, id: CallId) -> bool {
         self.inbound.contains(id)
+    }
+
+    /// What tells a handler to stop; none when it was told, or has ended.
+    pub(crate) fn cancellation(&mut self, id: CallId) -> Option<CancellationToken> {
+        self.inbound.cancellation(id)
+    }
+
+    /// Takes out what tells a handler to stop, so that it is told when no lock is held.
+    pub(crate) fn take_cancellation(&mut self, id: CallId) -> Option<CancellationToken> {
+        self.inbound.take_cancellation(id)
+    }
+
+    /// Those of all handlers.
+    pub(crate) fn take_cancellations(&mut self) -> Vec<CancellationToken> {
+        self.inbound.take_cancellations()
     }
 
     /// The handler was dropped before it had ended.
