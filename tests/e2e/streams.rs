@@ -84,6 +84,9 @@ trait Flows {
 #[derive(Clone, Default)]
 struct River(Arc<Signals>);
 
+/// What came out of a stream, or its end.
+type Taken = Option<Result<u64, Code>>;
+
 /// What the handlers tell the test.
 #[derive(Default)]
 struct Signals {
@@ -93,7 +96,7 @@ struct Signals {
     /// By the test.
     go_on: Notify,
     polls: AtomicU64,
-    taken: std::sync::Mutex<Option<mpsc::UnboundedSender<Option<Result<u64, Code>>>>>,
+    taken: std::sync::Mutex<Option<mpsc::UnboundedSender<Taken>>>,
 }
 
 impl Signals {

@@ -352,7 +352,11 @@ impl RawCall {
             && deadline.is_none_or(|deadline| inherited < deadline)
         {
             let left = inherited.saturating_duration_since(now);
-            self.options().deadline_ms = Some(deadline_ms(Some(left)));
+            // One that is almost what the callee assumes anyway is not worth its bytes: the caller
+            // cancels in time.
+            if timeout.is_none_or(|timeout| left < timeout - timeout / 10) {
+                self.options().deadline_ms = Some(deadline_ms(Some(left)));
+            }
             deadline = Some(inherited);
         }
         self.deadline = Deadline::At(deadline);

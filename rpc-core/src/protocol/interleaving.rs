@@ -33,7 +33,7 @@ const KINDS: [(&str, MethodKind); 4] = [
 const ITEMS: u64 = 12;
 
 /// The deadline of every second call, and how far one step moves the clock.
-const DEADLINE: Duration = Duration::from_millis(100);
+const DEADLINE: Duration = Duration::from_millis(150);
 const TICK: Duration = Duration::from_millis(60);
 
 struct AllShapes;
@@ -412,6 +412,16 @@ impl World {
         true
     }
 
+    /// Lets both ends read all that was written.
+    fn exchange(&mut self) -> bool {
+        let mut has_moved = false;
+        for end in [0, 1] {
+            has_moved |= self.transmit(end);
+            while self.deliver(1 - end, usize::MAX) {}
+        }
+        has_moved
+    }
+
     fn handle(&mut self, end: usize, events: Events) {
         wake(events.wakers);
         for event in events.queue {
@@ -693,6 +703,7 @@ impl World {
             (3..=6, _) => _ = self.transmit(end),
             (7..=12, _) => _ = self.deliver(end, 1 + pick % 4),
             (13, _) => self.tick(end),
+            (36..=38, _) => _ = self.exchange(),
             (_, None) => {}
             (what, Some(serial)) => self.step_call(what, serial, pick / 7),
         }
@@ -723,11 +734,7 @@ impl World {
     /// Goes on until nothing more happens. Nobody looks for something to do who was not woken.
     fn settle(&mut self) {
         loop {
-            let mut has_moved = false;
-            for end in [0, 1] {
-                has_moved |= self.transmit(end);
-                while self.deliver(1 - end, usize::MAX) {}
-            }
+            let mut has_moved = self.exchange();
             for serial in 0..self.calls.len() {
                 has_moved |= self.settle_caller(serial) | self.settle_handler(serial);
             }
@@ -817,7 +824,7 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..36_usize, 0..2_usize, 0..10_000_usize).prop_map(|(what, end, pick)| Step {
+    (0..39_usize, 0..2_usize, 0..10_000_usize).prop_map(|(what, end, pick)| Step {
         what,
         end,
         pick,
