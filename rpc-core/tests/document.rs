@@ -257,6 +257,7 @@ fn the_tables_of_limits_have_the_defaults() {
         ("9", deadline),
         ("13", limits.stream_credit.items.to_string()),
         ("15", limits.stream_credit.bytes.to_string()),
+        ("17", limits.max_assembly_bytes.to_string()),
     ];
     let hello = table(&document, "| key | value | default | meaning |");
     let hello: Vec<_> = hello

@@ -335,11 +335,11 @@ fn deep_nesting_is_refused_without_recursion() {
 
 /// W-MSG-5: a large frame behind small ones goes into a message of its own.
 #[test]
-fn the_largest_body_fits_a_message_whatever_goes_before_it() {
+fn a_large_frame_fits_a_message_whatever_goes_before_it() {
     let limits = Limits::default();
     for codec in Codec::ALL {
         let small = vec![b'1'; (64 << 10) - 150];
-        let large = vec![b'1'; limits.max_body_bytes];
+        let large = vec![b'1'; limits.max_message_bytes - (64 << 10)];
         let mut outbox = Outbox::new(codec);
         for payload in [&small, &large, &small, &small] {
             let head = Head::Request {

@@ -249,7 +249,7 @@ impl World {
             },
             _ => announced,
         };
-        let deadline = (pick / 100 % 2 == 0).then_some(DEADLINE);
+        let deadline = (pick / 100).is_multiple_of(2).then_some(DEADLINE);
         let options = CallOptions {
             deadline_ms: deadline.map(|deadline| deadline.as_millis() as u64),
             credit: (kind.returns_stream() && granted != announced).then_some(granted),
@@ -278,7 +278,7 @@ impl World {
             id: CallId::of(started.index + 1, side(end)),
             generation: started.generation,
         };
-        let accepts = (pick / 12 % 2 == 0).then_some(StreamCredit {
+        let accepts = (pick / 12).is_multiple_of(2).then_some(StreamCredit {
             items: 5,
             bytes: 60,
         });

@@ -14,7 +14,7 @@ fn both_ends_are_open_after_hello_and_welcome() {
     for codec in Codec::ALL {
         let theirs = limits().max_in_flight(5).notification_credit(6);
         let ours = limits()
-            .max_message_bytes(1 << 16)
+            .max_message_bytes(1 << 18)
             .max_body_bytes(1 << 12)
             .default_deadline(Duration::from_millis(250));
         let mut dialler = End::new(Side::Dialler, codec, theirs);
@@ -33,7 +33,7 @@ fn both_ends_are_open_after_hello_and_welcome() {
         assert_eq!(of_dialler.max_message_bytes, limits().max_message_bytes);
         let of_acceptor = dialler.connection.peer_limits();
         assert_eq!(of_acceptor.max_in_flight, limits().max_in_flight);
-        assert_eq!(of_acceptor.max_message_bytes, 1 << 16);
+        assert_eq!(of_acceptor.max_message_bytes, 1 << 18);
         assert_eq!(of_acceptor.max_body_bytes, 1 << 12);
         let deadline = Some(Duration::from_millis(250));
         assert_eq!(of_acceptor.default_deadline, deadline);
@@ -96,11 +96,11 @@ fn an_option_of_hello_that_must_be_understood_closes() {
 
 /// W-NEG-10: messages that are too small to be of use.
 #[test]
-fn a_limit_for_messages_below_64_kib_closes() {
+fn a_limit_for_messages_below_256_kib_closes() {
     let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
-    let hello = acceptor.message(br#"[0,{"1":65535}]"#);
+    let hello = acceptor.message(br#"[0,{"1":262143}]"#);
     assert_eq!(close_code(hello), CloseCode::PROTOCOL);
     let mut acceptor = End::new(Side::Acceptor, Codec::Json, limits());
-    let hello = acceptor.message(br#"[0,{"1":65536}]"#);
+    let hello = acceptor.message(br#"[0,{"1":262144}]"#);
     hello.expect("the least");
 }

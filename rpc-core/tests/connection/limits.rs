@@ -68,7 +68,7 @@ fn a_flood_of_refused_calls_closes() {
 fn messages_keep_to_the_limit_that_the_peer_has_announced() {
     for codec in Codec::ALL {
         let mut hello = OptionsBuilder::new(codec);
-        hello.uint(1, 1 << 16);
+        hello.uint(1, 1 << 18);
         let hello = hello.finish();
         let limits = limits().max_in_flight(5000);
         let mut acceptor = End::new(Side::Acceptor, codec, limits);
@@ -81,7 +81,7 @@ fn messages_keep_to_the_limit_that_the_peer_has_announced() {
         acceptor.receive(&calls).expect("frames");
         let messages = acceptor.messages();
         assert!(messages.len() > 2);
-        assert!(messages.iter().all(|message| message.len() <= 1 << 16));
+        assert!(messages.iter().all(|message| message.len() <= 1 << 18));
         let frames = messages
             .iter()
             .flat_map(|message| Frames::new(codec, message));

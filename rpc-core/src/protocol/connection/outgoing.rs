@@ -95,7 +95,11 @@ impl Connection {
             self.admit_calls(wakers);
             return Err(status);
         }
-        if !admitted && (self.calls_waiting.waiting() > 0 || self.call_places() == 0) {
+        // How much of a stream may be sent is not known before the peer has announced it.
+        let too_early = self.phase == Phase::Opening
+            && call.streams.is_some_and(|spec| spec.kind.takes_stream());
+        let has_room = self.calls_waiting.waiting() == 0 && self.call_places() > 0;
+        if too_early || !(admitted || has_room) {
             let Some(waker) = waker else {
                 return Ok(Admission::Full);
             };
