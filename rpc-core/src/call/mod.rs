@@ -63,7 +63,7 @@ use call_options;
 /// call: the peer is told, and drops the handler at its next await.
 ///
 /// The call fails with [`CallError::Method`] if the method returned its error and with
-/// [`CallError::Status`] for anything else; see [`Fate`] for what is known of its execution then.
+/// [`CallError::Status`] for anything else; see [`Fate`](crate::Fate) for what is known of its execution then.
 #[must_use = "a call is made when it is awaited or started"]
 pub struct Call<A, T, E = Infallible> {
     raw: RawCall,
