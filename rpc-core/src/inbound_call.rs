@@ -216,10 +216,6 @@ impl Reply {
         self.body.len() > FIRST_PIECE_BYTES
     }
 
-    pub(crate) fn is_error(&self) -> bool {
-        matches!(self.outcome, Outcome::Error(_))
-    }
-
     /// The reply as it can be sent: a body that the peer would not take becomes an error, and
     /// details that are too large are left out, since code and message can do without.
     pub(crate) fn limited(mut self, max_body_bytes: usize) -> Self {

@@ -109,8 +109,7 @@ struct Lane {
 #[derive(Default)]
 struct Answers {
     bytes: Vec<u8>,
-    /// Where each frame ends, and whether it is an error.
-    ends: Vec<(CallId, usize, bool)>,
+    ends: Vec<(CallId, usize)>,
     /// Responses that go in pieces.
     large: Vec<(CallId, Bytes)>,
 }
@@ -333,11 +332,11 @@ impl<T: Transport> Driver<T> {
         }
         let mut state = self.shared.lock();
         let mut start = 0;
-        for (id, end, is_error) in self.answers.ends.drain(..) {
+        for (id, end) in self.answers.ends.drain(..) {
             let frame = &self.answers.bytes[start..end];
             let wakers = &mut self.events.wakers;
             let connection = &mut state.connection;
-            connection.answer_encoded(id, frame, is_error, wakers);
+            connection.answer_encoded(id, frame, wakers);
             start = end;
         }
         for (id, body) in self.answers.large.drain(..) {

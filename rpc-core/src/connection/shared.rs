@@ -213,12 +213,11 @@ impl HandlerGuard {
             });
             return;
         }
-        let is_error = reply.is_error();
         let mut frame = scratch::take();
         reply.encode(self.id, self.shared.codec, &mut frame);
         self.shared.update(|state, wakers| {
             let connection = &mut state.connection;
-            connection.answer_encoded(self.id, &frame, is_error, wakers);
+            connection.answer_encoded(self.id, &frame, wakers);
             state.forget_task(self.id);
         });
         scratch::put(frame);

@@ -326,11 +326,11 @@ impl Connection {
             if matches!(frame.head, Head::Item { .. }) {
                 self.fail_own(index, status, events);
             } else {
-                // The call is over for the peer: nothing to cancel.
-                self.calls.give_up(index, status, &mut events.wakers);
-                self.calls.terminated(index, &mut events.wakers);
+                self.end_own(index, status, events);
             }
-        } else if self.inbound.stop(id, Stop::NotUnderstood) {
+        } else if matches!(frame.head, Head::Item { .. })
+            && self.inbound.stop(id, Stop::NotUnderstood)
+        {
             events.queue.push(Event::Stop { id });
         }
         Ok(())

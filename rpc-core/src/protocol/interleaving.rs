@@ -609,7 +609,7 @@ impl World {
         let connection = &mut self.ends[1 - call.caller].connection;
         assert!(connection.is_running(id));
         let mut wakers = Vec::new();
-        connection.answer_encoded(id, &frame, result.is_err(), &mut wakers);
+        connection.answer_encoded(id, &frame, &mut wakers);
         assert!(!connection.is_running(id));
         wake(wakers);
     }
@@ -690,9 +690,7 @@ impl World {
                 is_local
             }
         };
-        // An error does not wait for the rest of a large item.
-        let is_cut = call.down.has_large && matches!(call.answer, Some(Err(_)));
-        if has_stream && !is_local && !is_cut {
+        if has_stream && !is_local {
             assert_eq!(call.down.received, call.down.sent, "items are lost");
         }
         true

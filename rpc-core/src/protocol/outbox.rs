@@ -101,12 +101,8 @@ impl Outbox {
         }
     }
 
-    /// Appends a terminal frame that was encoded before. An error does not wait for what is left
-    /// of an item.
-    pub(crate) fn push_answer(&mut self, id: CallId, encoded: &[u8], is_error: bool) {
-        if is_error {
-            self.abort_large(id);
-        }
+    /// Appends a terminal frame that was encoded before, behind what is left of an item.
+    pub(crate) fn push_answer(&mut self, id: CallId, encoded: &[u8]) {
         if self.large.contains(id) {
             self.large.follow_encoded(id, encoded, true);
         } else {

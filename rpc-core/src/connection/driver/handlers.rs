@@ -44,10 +44,9 @@ impl<T: Transport> Driver<T> {
                     self.is_congested = true;
                     return;
                 }
-                let is_error = reply.is_error();
                 let out = &mut self.answers.bytes;
                 reply.encode(id, self.shared.codec, out);
-                self.answers.ends.push((id, out.len(), is_error));
+                self.answers.ends.push((id, out.len()));
                 self.is_congested |= out.len() > self.room_bytes;
             }
             Dispatched::Pending(handler) => {

@@ -164,9 +164,7 @@ impl Connection {
             }
             Head::Response { id } | Head::Error { id, .. } => {
                 if let Some(index) = self.own_call(*id) {
-                    self.calls
-                        .give_up(index, status.clone(), &mut events.wakers);
-                    self.calls.terminated(index, &mut events.wakers);
+                    self.end_own(index, status.clone(), events);
                 }
             }
             _ => self.spend_notification()?,

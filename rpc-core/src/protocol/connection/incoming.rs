@@ -201,7 +201,6 @@ impl Connection {
 
     /// Why a method was not found, for its caller.
     fn explain(&mut self, method: &MethodRef<'_>, methods: &impl Resolve) -> String {
-        self.suggestions = self.suggestions.saturating_sub(1);
         let name = match method {
             MethodRef::Name(name) => name,
             MethodRef::Alias(alias) => match self.alias(*alias) {
@@ -212,7 +211,9 @@ impl Connection {
         if self.suggestions == 0 {
             return format!("no method {name:?}");
         }
-        methods.explain(name)
+        let explanation = methods.explain(name);
+        self.suggestions -= 1;
+        explanation
     }
 
     pub(super) fn define(
@@ -240,15 +241,9 @@ impl Connection {
     }
 
     /// Writes a terminal frame that was encoded before, unless the call is over.
-    pub(crate) fn answer_encoded(
-        &mut self,
-        id: CallId,
-        frame: &[u8],
-        is_error: bool,
-        wakers: &mut Vec<Waker>,
-    ) {
+    pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8], wakers: &mut Vec<Waker>) {
         if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
-            self.outbox.push_answer(id, frame, is_error);
+            self.outbox.push_answer(id, frame);
         }
     }
 

@@ -207,8 +207,10 @@ impl Connection {
         if body.len() > limit {
             return Err(body_too_large(body.len(), limit));
         }
+        let is_closed = self.closed.is_some();
         if let Some(streams) = self.streams(stream)
             && let Some(outgoing) = &mut streams.outgoing
+            && !is_closed
         {
             outgoing.spend(body.len());
             let frame = Frame::new(Head::Item { id: stream.id });
@@ -281,6 +283,13 @@ impl Connection {
         if self.calls.give_up(index, status, &mut events.wakers) {
             self.cancel(index, &mut events.wakers);
         }
+    }
+
+    /// The peer has ended a call of this end with something that is of no use: nothing to cancel.
+    pub(super) fn end_own(&mut self, index: usize, status: Status, events: &mut Events) {
+        self.calls.give_up(index, status, &mut events.wakers);
+        self.calls.terminated(index, &mut events.wakers);
+        self.admit_calls(&mut events.wakers);
     }
 
     pub(super) fn items_ended(&mut self, id: CallId, events: &mut Events) {
