@@ -89,6 +89,9 @@ impl ClientBuilder {
     async fn establish(self) -> Result<Client, ConnectError> {
         let router = Arc::new(self.router?);
         let headers = self.headers.map_err(ConnectError::Header)?;
+        if self.codecs.is_empty() {
+            return Err(ConnectError::NoCodec);
+        }
         let (peer, task) = match self.endpoint.0 {
             Kind::Url(url) => {
                 let target = endpoint::parse(&url)?;

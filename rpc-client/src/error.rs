@@ -11,6 +11,9 @@ pub enum ConnectError {
     /// The URL cannot be used.
     #[error("{0}")]
     Url(String),
+    /// No codec is on offer, so that no server could pick one.
+    #[error("no codec is on offer")]
+    NoCodec,
     /// A header cannot be sent.
     #[error("{0}")]
     Header(String),

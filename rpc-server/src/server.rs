@@ -34,6 +34,9 @@ pub enum BuildError {
     /// Two services have the same name.
     #[error(transparent)]
     DuplicateService(#[from] DuplicateService),
+    /// No codec is on offer, so that no client could connect.
+    #[error("no codec is on offer")]
+    NoCodec,
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] io::Error),
@@ -52,9 +55,10 @@ impl ServerBuilder {
         self
     }
 
-    /// The path of the RPC endpoint. `/` by default.
+    /// The path of the RPC endpoint. `/` by default; a slash at the front may be left out.
     pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.offer.path = path.into();
+        let path = path.into();
+        self.offer.path = format!("/{}", path.trim_start_matches('/'));
         self
     }
 
@@ -90,7 +94,7 @@ impl ServerBuilder {
     /// [`Server::local_addr`].
     ///
     /// # Errors
-    /// [`BuildError`]: two services of one name, an address that cannot be listened on.
+    /// [`BuildError`]: two services of one name, no codec, an address that cannot be listened on.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BuildError> {
         self.build()?.and_bind(address).await
     }
@@ -98,8 +102,11 @@ impl ServerBuilder {
     /// A server that listens nowhere yet: for [`Server::in_memory`], or for listeners of one's own.
     ///
     /// # Errors
-    /// [`BuildError::DuplicateService`].
+    /// [`BuildError::DuplicateService`], [`BuildError::NoCodec`].
     pub fn build(self) -> Result<Server, BuildError> {
+        if self.offer.codecs.is_empty() {
+            return Err(BuildError::NoCodec);
+        }
         let mut router = Router::default();
         for service in self.services {
             router.add(service)?;

@@ -274,6 +274,22 @@ async fn path_headers_and_address_reach_the_handlers() {
 }
 
 #[tokio::test]
+async fn a_path_needs_no_slash_and_an_empty_offer_is_an_error_at_once() {
+    let server = Server::builder()
+        .service(InteropServer::new(Implementation))
+        .path("rpc");
+    let address = start(server).await;
+    let client = Client::connect(format!("ws://{address}/rpc")).await;
+    assert!(client.is_ok());
+
+    let server = Server::builder().codecs([]).build();
+    assert!(matches!(server, Err(wirecall::BuildError::NoCodec)));
+    let builder = Client::builder(format!("ws://{address}/rpc")).codecs([]);
+    let failed = builder.connect().await.unwrap_err();
+    assert!(matches!(failed, ConnectError::NoCodec), "{failed:?}");
+}
+
+#[tokio::test]
 async fn a_full_server_answers_503() {
     let server = Server::builder()
         .service(InteropServer::new(Implementation))

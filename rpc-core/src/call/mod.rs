@@ -2,9 +2,12 @@
 //!
 //! - [`Call`], [`PendingCall`]: one request, one response
 //! - `streaming`: [`StreamCall`], [`UploadCall`] and [`DuplexCall`], with a stream down, up, or both
+//! - [`ResponseStream`] and [`ItemSender`]: the streams of such calls
 //! - `raw`: what they have in common, without the types
 
 mod raw;
+mod response_stream;
+mod sending;
 mod streaming;
 
 use std::{
@@ -26,9 +29,9 @@ use crate::{
     peer::Peer,
 };
 use raw::{RawCall, Unsent, not_encoded};
-pub use streaming::{
-    BySender, DuplexCall, ItemSender, PendingStream, ResponseStream, StreamCall, UploadCall,
-};
+pub use response_stream::ResponseStream;
+pub use sending::{BySender, ItemSender};
+pub use streaming::{DuplexCall, PendingStream, StreamCall, UploadCall};
 
 /// What can be said of a call of any shape before it is made.
 macro_rules! call_options {

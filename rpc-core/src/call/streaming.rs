@@ -5,27 +5,28 @@ use std::{
     fmt,
     future::poll_fn,
     marker::PhantomData,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::{Sink, Stream, StreamExt as _, future};
+use futures::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     PendingCall, call_options,
     raw::{RawCall, Unsent, not_encoded},
+    response_stream::ResponseStream,
+    sending::{BySender, ItemSender, spawn_pump},
 };
 use crate::{
     body,
     error::{CallError, RpcError},
-    items::{Gone, IncomingItems, OutgoingItems, SourceGuard},
     metadata::MetadataValue,
     method::Methods,
     peer::Peer,
     protocol::{MethodKind, StreamCredit, StreamRef, StreamSpec},
-    status::{Code, Status},
+    status::Status,
 };
 
 /// Types that come out of a call, and are in none of its fields.
@@ -132,71 +133,6 @@ impl<T: DeserializeOwned, E: RpcError> Future for PendingStream<T, E> {
         opened.map_ok(|stream| ResponseStream::new(this.raw.take(), stream, this.credit))
     }
 }
-
-/// The stream that a method answers with: a [`Stream`] of `Result<T, CallError<E>>`.
-///
-/// It ends with `None` when the callee has ended it well. An error is the last thing that comes,
-/// be it the method's own or the loss of the connection. Dropping the stream cancels the call: the
-/// callee drops what produces the items.
-///
-/// Items are taken when they are polled. A reader that stops polling stops the producer once the
-/// credit is used up, and nothing else on the connection.
-pub struct ResponseStream<T, E = Infallible> {
-    raw: RawCall,
-    /// None once the stream has ended.
-    items: Option<IncomingItems>,
-    result: PhantomData<fn() -> (T, E)>,
-}
-
-impl<T, E> ResponseStream<T, E> {
-    fn new(raw: RawCall, stream: StreamRef, credit: StreamCredit) -> Self {
-        let items = IncomingItems::new(raw.peer().clone(), stream, credit);
-        ResponseStream {
-            raw,
-            items: Some(items),
-            result: PhantomData,
-        }
-    }
-}
-
-impl<T: DeserializeOwned, E: RpcError> Stream for ResponseStream<T, E> {
-    type Item = Result<T, CallError<E>>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let Some(items) = &mut this.items else {
-            return Poll::Ready(None);
-        };
-        let item = match ready!(items.poll_next(cx)) {
-            Ok(Some(body)) => body::decode(this.raw.codec(), &body).map_err(|error| {
-                // What comes behind it is of no use to anyone.
-                this.raw.cancel();
-                CallError::Status(Status::new(
-                    Code::INTERNAL,
-                    format!("cannot decode an item: {error}"),
-                ))
-            }),
-            Ok(None) | Err(Gone) => match ready!(this.raw.poll_end(cx)) {
-                Ok(()) => {
-                    this.items = None;
-                    return Poll::Ready(None);
-                }
-                Err(error) => Err(error),
-            },
-        };
-        if item.is_err() {
-            this.items = None;
-        }
-        Poll::Ready(Some(item))
-    }
-}
-
-impl<T, E> Unpin for ResponseStream<T, E> {}
-
-/// In the place of the stream that a stub's method takes: the items will be sent by hand, with the
-/// [`ItemSender`] that [`UploadCall::open`] or [`DuplexCall::open`] returns.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BySender;
 
 /// A call that sends a stream and has one answer, that a stub has made ready. Await it to make it:
 /// the stream is polled in a task of its own, until its end or that of the call.
@@ -370,73 +306,6 @@ where
     }
 }
 
-/// Sends the items of a call that was opened with [`BySender`].
-///
-/// It is a [`Sink`] too. Dropping it ends the stream, like [`ItemSender::finish`].
-pub struct ItemSender<I> {
-    items: OutgoingItems,
-    item: PhantomData<fn(I)>,
-}
-
-impl<I: Serialize> ItemSender<I> {
-    fn new(peer: Peer, stream: StreamRef) -> Self {
-        ItemSender {
-            items: OutgoingItems::new(peer, stream),
-            item: PhantomData,
-        }
-    }
-
-    /// Sends an item, once there is credit for it.
-    ///
-    /// Cancel safe: the item is sent or not.
-    ///
-    /// # Errors
-    /// `CANCELLED` when the call is over or its handler wants no more items; the answer says why.
-    /// `INTERNAL` or `RESOURCE_EXHAUSTED` when the item cannot be encoded or is too large; then
-    /// others may still be sent.
-    pub async fn send(&mut self, item: I) -> Result<(), Status> {
-        poll_fn(|cx| self.items.poll_ready(cx)).await?;
-        self.items.send(&item)
-    }
-
-    /// Waits until no item is wanted any more.
-    ///
-    /// Cancel safe.
-    pub async fn closed(&self) {
-        poll_fn(|cx| self.items.poll_gone(cx)).await;
-    }
-
-    /// Ends the stream. What was sent before still arrives.
-    pub fn finish(self) {}
-}
-
-impl<I: Serialize> Sink<I> for ItemSender<I> {
-    type Error = Status;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.items.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn start_send(self: Pin<&mut Self>, item: I) -> Result<(), Status> {
-        self.items.send(&item)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.items.end();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<I> Drop for ItemSender<I> {
-    fn drop(&mut self) {
-        self.items.end();
-    }
-}
-
 fn raw_call(
     peer: &Peer,
     methods: &Methods,
@@ -468,39 +337,6 @@ async fn sent<A: Serialize>(raw: &mut RawCall, arguments: &A) -> Result<StreamRe
     Ok(raw.stream(started))
 }
 
-fn spawn_pump<S>(raw: &RawCall, source: S, stream: StreamRef)
-where
-    S: Stream + Send + 'static,
-    S::Item: Serialize + Send,
-{
-    let items = OutgoingItems::new(raw.peer().clone(), stream);
-    tokio::spawn(pump(source, SourceGuard::new(items)));
-}
-
-/// Sends the items of a stream until it ends, or until nobody wants them.
-async fn pump<S>(source: S, guard: SourceGuard)
-where
-    S: Stream,
-    S::Item: Serialize,
-{
-    let items = guard.items();
-    let mut source = pin!(source);
-    // Credit before the item: a producer is not asked for what cannot be sent.
-    while poll_fn(|cx| items.poll_ready(cx)).await.is_ok() {
-        let gone = poll_fn(|cx| items.poll_gone(cx));
-        let future::Either::Left((Some(item), _)) = future::select(source.next(), gone).await
-        else {
-            break;
-        };
-        if let Err(status) = items.send(&item) {
-            guard.fail(status);
-            return;
-        }
-        tokio::task::coop::consume_budget().await;
-    }
-    guard.end();
-}
-
 macro_rules! debug {
     ($($call:ident<$($parameter:ident),*>,)*) => {
         $(
@@ -516,15 +352,8 @@ macro_rules! debug {
 debug! {
     StreamCall<A, T, E>,
     PendingStream<T, E>,
-    ResponseStream<T, E>,
     UploadCall<A, S, I, T, E>,
     DuplexCall<A, S, I, T, E>,
-}
-
-impl<I> fmt::Debug for ItemSender<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ItemSender").finish_non_exhaustive()
-    }
 }
 
 /// Arguments and sources are never pinned before they are moved to where they are polled.
@@ -532,4 +361,3 @@ impl<A, T, E> Unpin for StreamCall<A, T, E> {}
 impl<T, E> Unpin for PendingStream<T, E> {}
 impl<A, S, I, T, E> Unpin for UploadCall<A, S, I, T, E> {}
 impl<A, S, I, T, E> Unpin for DuplexCall<A, S, I, T, E> {}
-impl<I> Unpin for ItemSender<I> {}
