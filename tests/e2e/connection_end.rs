@@ -204,6 +204,43 @@ async fn skip_frame(stream: &mut TcpStream) -> u8 {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_never_idle_is_closed_all_the_same() {
+    let server = Server::builder()
+        .service(InteropServer::new(Implementation))
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let address = server.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(server.run_until(async {
+        let _ = stopped.await;
+    }));
+    let client = connect(address, Codec::MessagePack).await;
+    // At each moment some calls are on their way in either direction.
+    let callers: Vec<_> = (0..64)
+        .map(|_| {
+            let interop = InteropClient::new(&client);
+            tokio::spawn(async move { while interop.echo(&[7; 2_000]).await.is_ok() {} })
+        })
+        .collect();
+    for _ in 0..100 {
+        InteropClient::new(&client).add(1, 1).await.unwrap();
+    }
+    stop.send(()).unwrap();
+    soon(running).await.unwrap();
+    for caller in callers {
+        soon(caller).await.unwrap();
+    }
+
+    let address = start_interop().await;
+    let client = connect(address, Codec::MessagePack).await;
+    let interop = InteropClient::new(&client);
+    let caller = tokio::spawn(async move { while interop.add(1, 1).await.is_ok() {} });
+    soon(client.close()).await;
+    soon(caller).await.unwrap();
+}
+
+#[tokio::test]
 async fn dropping_the_last_handle_ends_the_connection_after_its_calls() {
     let server = start_interop().await;
     let client = connect(server, Codec::MessagePack).await;

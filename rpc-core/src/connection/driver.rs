@@ -9,7 +9,7 @@ mod handlers;
 use std::{
     collections::VecDeque,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -152,7 +152,8 @@ impl<T: Transport> Driver<T> {
             self.is_known = true;
         }
         self.check_time(cx)?;
-        let drained = self.read(cx)?;
+        // What is queued is still written then, and nothing is added to it.
+        let drained = self.shared.is_closing.load(Ordering::Relaxed) || self.read(cx)?;
         if self.transport.has_unflushed() {
             self.is_flushing = true;
         }

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Waker,
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) side: Side,
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
+    /// This end wants to end the connection: nothing more is read.
+    pub(crate) is_closing: AtomicBool,
     pub(crate) info: ConnectionInfo,
     /// Told when the connection opens and when it closes.
     pub(crate) changed: Notify,
@@ -77,6 +82,7 @@ impl Shared {
             side,
             codec,
             limits,
+            is_closing: AtomicBool::new(false),
             info,
             changed: Notify::new(),
         }
@@ -124,7 +130,9 @@ impl Shared {
 
     /// Asks the connection's task to end the connection.
     pub(crate) fn close(&self, reason: CloseReason) {
+        self.is_closing.store(true, Ordering::Relaxed);
         self.wake_after(|state| {
+            state.connection.refuse_calls(&reason);
             state.close.get_or_insert(reason);
         });
     }

@@ -65,6 +65,8 @@ pub struct Connection {
     peer: PeerLimits,
     phase: Phase,
     closed: Option<CloseReason>,
+    /// Why this end starts no more calls, although the connection is still there.
+    closing: Option<CloseReason>,
 
     /// This end's calls.
     calls: Calls,
@@ -116,6 +118,7 @@ impl Connection {
             peer: PeerLimits::default(),
             phase: Phase::Opening,
             closed: None,
+            closing: None,
             calls: Calls::default(),
             calls_waiting: Waiters::default(),
             inbound: Inbound::default(),
@@ -475,6 +478,11 @@ impl Connection {
         if had_no_room {
             wakers.append(&mut self.room_wakers);
         }
+    }
+
+    /// This end is about to close the connection: it starts no more calls.
+    pub(crate) fn refuse_calls(&mut self, reason: &CloseReason) {
+        self.closing.get_or_insert_with(|| reason.clone());
     }
 
     /// Ends the connection: every pending call fails, and says whether it was sent.

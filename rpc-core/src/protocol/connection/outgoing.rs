@@ -298,7 +298,7 @@ impl Connection {
 
     /// Whether a call or notification with a body of this size can be sent at all.
     pub(super) fn check_outgoing(&self, body_bytes: usize) -> Result<(), Status> {
-        if let Some(reason) = &self.closed {
+        if let Some(reason) = self.closed.as_ref().or(self.closing.as_ref()) {
             return Err(closed_status(reason, Fate::NotSent));
         }
         let limit = self.max_outgoing_body_bytes();
