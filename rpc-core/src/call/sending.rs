@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// In the place of the stream that a stub's method takes: the items will be sent by hand, with the
-/// [`ItemSender`] that [`UploadCall::open`] or [`DuplexCall::open`] returns.
+/// [`ItemSender`] that [`UploadCall::open`](super::UploadCall::open) or
+/// [`DuplexCall::open`](super::DuplexCall::open) returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BySender;
 
