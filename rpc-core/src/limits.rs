@@ -19,7 +19,8 @@ use crate::protocol::StreamCredit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest WebSocket message that is accepted, in bytes. Announced. 1 MiB.
+    /// The largest WebSocket message that is accepted, in bytes. Announced. 1 MiB; peers refuse one
+    /// below 256 KiB.
     pub max_message_bytes: usize,
     /// The largest body that is accepted, in bytes. Announced. 16 MiB. One above 64 KiB travels in
     /// pieces, between other frames.

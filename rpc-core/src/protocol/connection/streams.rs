@@ -146,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer has said that no more items come.
+    /// Lets the peer send that much more, unless its stream or the connection has ended.
     pub(crate) fn give_credit(&mut self, stream: StreamRef, items: u64, bytes: u64) {
         let is_closed = self.closed.is_some();
         if let Some(streams) = self.streams(stream)
