@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metadata::Metadata, peer::Peer, protocol::CallId};
+use crate::{metadata::Metadata, peer::Peer, priority::Priority, protocol::CallId};
 
 /// The surroundings of a call: who called, by which connection, until when.
 ///
@@ -17,6 +17,7 @@ pub struct Context {
     /// None for a notification.
     pub(crate) id: Option<CallId>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) priority: Priority,
     pub(crate) metadata: Metadata,
 }
 
@@ -47,6 +48,12 @@ impl Context {
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.peer.shared().cancellation(self.id)
+    }
+
+    /// How urgent the call is, as its caller says.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// What the caller sent along.

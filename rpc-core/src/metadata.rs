@@ -3,9 +3,10 @@
 use crate::{
     body::{Codec, bytes::Bytes},
     limits::Limits,
+    priority::Priority,
     protocol::{
-        OptionKey, OptionValue, Options, OptionsBuilder, STREAM_BYTES, STREAM_ITEMS, STREAMS,
-        StreamCredit, TOTAL_BYTES,
+        OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, STREAM_BYTES, STREAM_ITEMS,
+        STREAMS, StreamCredit, TOTAL_BYTES,
     },
     status::{Code, Fate, Status},
 };
@@ -172,6 +173,7 @@ pub(crate) struct CallOptions {
     pub(crate) credit: Option<StreamCredit>,
     /// Which streams the caller has in mind; absent where it says nothing of them.
     pub(crate) streams: Option<u64>,
+    pub(crate) priority: Priority,
     pub(crate) metadata: Metadata,
 }
 
@@ -189,6 +191,9 @@ impl CallOptions {
         }
         if let Some(streams) = self.streams {
             options.uint(STREAMS, streams);
+        }
+        if self.priority != Priority::Normal {
+            options.uint(PRIORITY, self.priority as u64);
         }
         self.metadata.write(&mut options);
         options
@@ -215,6 +220,9 @@ impl CallOptions {
                         );
                     }
                 },
+                OptionKey::Integer(PRIORITY) => {
+                    result.priority = value.uint().map_or(Priority::Normal, Priority::from_wire);
+                }
                 OptionKey::Integer(STREAMS) => result.streams = value.uint(),
                 // The body comes in pieces; that has been seen to.
                 OptionKey::Integer(TOTAL_BYTES) => {}

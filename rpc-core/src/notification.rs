@@ -14,6 +14,7 @@ use crate::{
     error::CallError,
     method::{Method, Methods},
     peer::Peer,
+    priority::Priority,
     protocol::{
         Admission, EncodedNotification, FIRST_PIECE_BYTES, Frame, Head, Options, Outgoing, Ticket,
     },
@@ -90,6 +91,7 @@ impl<A: Serialize> Future for Notification<A> {
             options: Options::EMPTY,
             body: &mut body,
             streams: None,
+            priority: Priority::Normal,
         };
         let sent = shared.update(|state, wakers| {
             state

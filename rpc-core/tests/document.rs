@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::{frames, from_text, integer, read_file, text, to_text, vectors};
 use wirecall_core::{
     CloseCode, Code, Codec, Limits, MAX_ALIASES, body,
-    protocol::{Batch, Frame, MAX_METHOD_NAME_BYTES, OptionValue, Outbox},
+    protocol::{Batch, Frame, MAX_METHOD_NAME_BYTES, OptionValue, Packer},
 };
 
 fn document() -> String {
@@ -82,12 +82,12 @@ fn assert_same(codecs: [Codec; 2], frames: [&Frame<'_>; 2]) {
 }
 
 fn written(codec: Codec, frames: &[Frame<'_>]) -> Vec<String> {
-    let mut outbox = Outbox::new(codec);
+    let mut packer = Packer::new(codec);
     for frame in frames {
-        outbox.push(frame);
+        packer.push(frame);
     }
     let mut batch = Batch::default();
-    outbox.take(&mut batch);
+    packer.take(&mut batch);
     batch.messages().map(|m| to_text(m, codec)).collect()
 }
 

@@ -13,7 +13,7 @@ use wirecall_core::{
     Codec, Limits,
     protocol::{
         Batch, CallId, Connection, Events, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES,
-        MethodKind, MethodRef, OptionKey, OptionValue, Outbox, Position, ProtocolError, Resolve,
+        MethodKind, MethodRef, OptionKey, OptionValue, Packer, Position, ProtocolError, Resolve,
         Side, Target, next_frame,
     },
 };
@@ -24,13 +24,13 @@ fn parts(codec: Codec, frames: &[AnyFrame]) -> Vec<Parts> {
 
 /// The messages that frames are packed into.
 fn packed(codec: Codec, frames: &[Parts], max_message_bytes: usize) -> Vec<Vec<u8>> {
-    let mut outbox = Outbox::new(codec);
-    outbox.limit_messages(max_message_bytes);
+    let mut packer = Packer::new(codec);
+    packer.limit_messages(max_message_bytes);
     for frame in frames {
-        outbox.push(&frame.frame());
+        packer.push(&frame.frame());
     }
     let mut batch = Batch::default();
-    outbox.take(&mut batch);
+    packer.take(&mut batch);
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 
@@ -340,16 +340,16 @@ fn a_large_frame_fits_a_message_whatever_goes_before_it() {
     for codec in Codec::ALL {
         let small = vec![b'1'; (64 << 10) - 150];
         let large = vec![b'1'; limits.max_message_bytes - (64 << 10)];
-        let mut outbox = Outbox::new(codec);
+        let mut packer = Packer::new(codec);
         for payload in [&small, &large, &small, &small] {
             let head = Head::Request {
                 id: CallId::new(3),
                 method: MethodRef::Name("m".repeat(MAX_METHOD_NAME_BYTES).into()),
             };
-            outbox.push(&Frame::with_payload(head, payload));
+            packer.push(&Frame::with_payload(head, payload));
         }
         let mut batch = Batch::default();
-        outbox.take(&mut batch);
+        packer.take(&mut batch);
         let frames: Vec<_> = batch
             .messages()
             .inspect(|message| assert!(message.len() <= limits.max_message_bytes))

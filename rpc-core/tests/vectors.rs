@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use wirecall_core::{
     CloseCode, Codec, Limits,
     protocol::{
-        Batch, Connection, Event, Events, Frame, FrameError, Head, MethodKind, Outbox, Position,
+        Batch, Connection, Event, Events, Frame, FrameError, Head, MethodKind, Packer, Position,
         ProtocolError, Resolve, Side, Target,
     },
 };
@@ -88,12 +88,12 @@ fn frames_share_messages_as_the_vectors_show() {
                 assert_meaning(frame, &expected["meaning"], codec, name);
             }
             if is_canonical(&vector) {
-                let mut outbox = Outbox::new(codec);
+                let mut packer = Packer::new(codec);
                 let mut batch = Batch::default();
                 for frame in &read {
-                    outbox.push(frame);
+                    packer.push(frame);
                 }
-                outbox.take(&mut batch);
+                packer.take(&mut batch);
                 let written: Vec<_> = batch.messages().map(|m| to_text(m, codec)).collect();
                 assert_eq!(written, [text(&vector, key(codec))], "{name}");
             }
@@ -190,12 +190,12 @@ impl End {
 }
 
 fn packed(codec: Codec, frames: &[&Frame<'_>]) -> Vec<Vec<u8>> {
-    let mut outbox = Outbox::new(codec);
+    let mut packer = Packer::new(codec);
     for frame in frames {
-        outbox.push(frame);
+        packer.push(frame);
     }
     let mut batch = Batch::default();
-    outbox.take(&mut batch);
+    packer.take(&mut batch);
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 

@@ -27,6 +27,7 @@ use crate::{
     metadata::MetadataValue,
     method::Methods,
     peer::Peer,
+    priority::Priority,
 };
 use raw::{RawCall, Unsent, not_encoded};
 pub use response_stream::ResponseStream;
@@ -44,6 +45,13 @@ macro_rules! call_options {
             /// the callee has accepted it. After it the call fails with `DEADLINE_EXCEEDED`.
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.raw.set_timeout(timeout);
+                self
+            }
+
+            /// What is to go first when more waits to be written than the connection can take: it
+            /// holds for the frames of this call, in both directions.
+            pub fn priority(mut self, priority: Priority) -> Self {
+                self.raw.options().priority = priority;
                 self
             }
 

@@ -306,6 +306,8 @@ impl RawCall {
             .options
             .as_ref()
             .map(|options| options.write(self.peer.shared().codec).finish());
+        let priority = self.options.as_ref().map(|options| options.priority);
+        let priority = priority.unwrap_or_default();
         let outgoing = Outgoing {
             method: self.methods.get(self.index),
             options: options
@@ -313,6 +315,7 @@ impl RawCall {
                 .map_or(Options::EMPTY, EncodedOptions::as_options),
             body,
             streams: self.streams,
+            priority,
         };
         self.phase = Phase::Ended;
         let admission = self.peer.shared().update(|state, wakers| {

@@ -25,6 +25,7 @@ use crate::{
     metadata::MetadataValue,
     method::Methods,
     peer::Peer,
+    priority::Priority,
     protocol::{MethodKind, StreamCredit, StreamRef, StreamSpec},
     status::Status,
 };

@@ -28,6 +28,7 @@ use crate::{
     inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
+    priority::Priority,
     protocol::{Batch, CallId, Event, Events, Position, StreamRef, Target},
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
@@ -91,6 +92,8 @@ pub(crate) struct Driver<T> {
     hello_deadline: Option<Instant>,
     /// Since when a write makes no progress, and how many bytes were written then.
     stalled: Option<(Instant, u64)>,
+    /// Since when the peer's window is shut, and something waits for it to open.
+    shut_since: Option<Instant>,
 }
 
 enum Stage {
@@ -143,6 +146,7 @@ impl<T: Transport> Driver<T> {
             timer: None,
             hello_deadline,
             stalled: None,
+            shut_since: None,
         }
     }
 
@@ -263,11 +267,13 @@ impl<T: Transport> Driver<T> {
                     body,
                     generation,
                     deadline,
+                    priority,
                     metadata,
                 } => {
                     let stream = (generation > 0).then_some(StreamRef { id, generation });
-                    let call =
+                    let mut call =
                         self.inbound_call(Some(id), target, stream, body, deadline, metadata);
+                    call.context.priority = priority;
                     if self.is_congested || !self.deferred.is_empty() {
                         self.deferred.push_back((id, target, call));
                     } else {
@@ -317,6 +323,7 @@ impl<T: Transport> Driver<T> {
                 peer: self.peer.clone(),
                 id,
                 deadline,
+                priority: Priority::Normal,
                 metadata,
             },
         }
@@ -370,8 +377,9 @@ impl<T: Transport> Driver<T> {
             let shared = self.shared.clone();
             let mut state = shared.lock();
             self.arm_timer(cx, state.connection.next_timeout());
-            if state.connection.outbox_is_empty() {
+            if !state.connection.has_output() {
                 self.has_yielded = false;
+                self.watch_window(cx, &state);
                 self.idle(cx, &mut state)?;
                 return Ok(());
             }
@@ -384,13 +392,13 @@ impl<T: Transport> Driver<T> {
             }
             state.has_company = false;
             state.connection.take_output(&mut self.batch, &mut wakers);
-            let has_large = state.connection.has_large_bodies();
+            let has_more = state.connection.has_output();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
             self.has_yielded = false;
             self.transmit()?;
-            if has_large {
-                // What comes in between goes before the rest of them.
+            if has_more {
+                // What comes in between, and is more urgent, goes before the rest.
                 cx.waker().wake_by_ref();
                 return self.flush(cx);
             }
@@ -450,6 +458,16 @@ impl<T: Transport> Driver<T> {
         self.deferred.is_empty() && self.lanes.iter().all(|lane| lane.busy.is_none())
     }
 
+    /// Note since when the peer has taken in nothing of what was sent.
+    fn watch_window(&mut self, cx: &mut Context<'_>, state: &State) {
+        if !state.connection.is_window_shut() {
+            self.shut_since = None;
+        } else if self.shut_since.is_none() {
+            self.shut_since = Some(Instant::now());
+            self.arm_timer(cx, None);
+        }
+    }
+
     /// A write is blocked: note since when nothing was written.
     fn watch_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let written = self.transport.bytes_written();
@@ -473,9 +491,12 @@ impl<T: Transport> Driver<T> {
     /// The timer is moved forward only. One that goes off too early finds nothing to do and is set
     /// again: cheaper than moving it for each call.
     fn arm_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
-        let stall = self
-            .stalled
-            .and_then(|(since, _)| since.checked_add(self.shared.limits.write_stall));
+        let stalled = self.stalled.map(|(since, _)| since);
+        let stall = [stalled, self.shut_since]
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|since| since.checked_add(self.shared.limits.write_stall));
         let next = [next, self.hello_deadline, stall]
             .into_iter()
             .flatten()
@@ -519,6 +540,15 @@ impl<T: Transport> Driver<T> {
             return Err(CloseReason::local(
                 CloseCode::WRITE_STALL,
                 "the peer does not read",
+            ));
+        }
+        if self
+            .shut_since
+            .is_some_and(|since| now - since >= self.shared.limits.write_stall)
+        {
+            return Err(CloseReason::local(
+                CloseCode::WRITE_STALL,
+                "the peer takes in nothing of what it reads",
             ));
         }
         self.shared

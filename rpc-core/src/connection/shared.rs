@@ -98,7 +98,7 @@ impl Shared {
         let mut wakers = Vec::new();
         let mut state = self.lock();
         let result = change(&mut state, &mut wakers);
-        let driver = if !state.connection.outbox_is_empty() {
+        let driver = if state.connection.has_output() {
             state.has_company = true;
             state.driver.take()
         } else if state.close_when_idle {

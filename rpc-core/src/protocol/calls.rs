@@ -14,7 +14,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{slots::Slots, stream::Streams};
-use crate::status::{Code, Fate, Status};
+use crate::{
+    priority::Priority,
+    status::{Code, Fate, Status},
+};
 
 /// Answers up to this size are copied into their slot, so that a small one does not keep the
 /// message alive that it came in.
@@ -56,7 +59,9 @@ struct Slot {
     /// Whether the peer still owes a terminal frame.
     open: bool,
     deadline: Option<Instant>,
-    /// The count of the REQUEST, to tell whether it has left.
+    priority: Priority,
+    /// The number of the REQUEST among the counted frames of its priority, to tell whether it has
+    /// left.
     sequence: u64,
     /// Where a small answer is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
@@ -79,11 +84,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Enters a call whose REQUEST is the counted frame `sequence`.
+    /// Enters a call whose REQUEST is the counted frame `sequence` of its priority.
     pub(super) fn insert(
         &mut self,
         waker: Option<Waker>,
         deadline: Option<Instant>,
+        priority: Priority,
         sequence: u64,
     ) -> usize {
         let index = self.free.take();
@@ -92,6 +98,7 @@ impl Calls {
                 local: Local::Gone,
                 open: false,
                 deadline: None,
+                priority: Priority::Normal,
                 sequence: 0,
                 buffer: Vec::new(),
                 streams: None,
@@ -103,6 +110,7 @@ impl Calls {
         slot.local = Local::Waiting(waker);
         slot.open = true;
         slot.deadline = deadline;
+        slot.priority = priority;
         slot.sequence = sequence;
         if let Some(deadline) = deadline {
             earlier(&mut self.next_deadline, deadline);
@@ -130,6 +138,13 @@ impl Calls {
     pub(super) fn open_streams(&mut self, index: usize) -> Option<&mut Streams> {
         let slot = self.slots.get_mut(index).filter(|slot| slot.open)?;
         slot.streams.as_deref_mut()
+    }
+
+    /// The priority of the call in this slot.
+    pub(super) fn priority(&self, index: usize) -> Priority {
+        self.slots
+            .get(index)
+            .map_or(Priority::Normal, |slot| slot.priority)
     }
 
     /// Whether the peer owes a terminal frame.
@@ -379,13 +394,17 @@ impl Calls {
     }
 
     /// The connection is over: every waiting call ends, and no more frames come.
-    pub(super) fn end_all(&mut self, wakers: &mut Vec<Waker>, status: impl Fn(u64) -> Status) {
+    pub(super) fn end_all(
+        &mut self,
+        wakers: &mut Vec<Waker>,
+        status: impl Fn(Priority, u64) -> Status,
+    ) {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if let Local::Waiting(waker) = &mut slot.local {
                 wakers.extend(waker.take());
                 slot.local = Local::Done(Answer::Failed(Box::new(Failure {
-                    status: status(slot.sequence),
+                    status: status(slot.priority, slot.sequence),
                     details: Bytes::new(),
                 })));
             }
@@ -415,7 +434,7 @@ mod tests {
     #[test]
     fn a_slot_is_free_once_its_answer_is_taken() {
         let mut calls = Calls::default();
-        let index = calls.insert(None, None, 1);
+        let index = calls.insert(None, None, Priority::Normal, 1);
         assert!(calls.respond(index, b"x", &Bytes::new(), &mut Vec::new()));
         assert_eq!(calls.in_use(), 1);
         assert!(matches!(
@@ -428,7 +447,7 @@ mod tests {
     #[test]
     fn an_abandoned_call_keeps_its_slot_until_the_terminal_frame() {
         let mut calls = Calls::default();
-        let index = calls.insert(None, None, 1);
+        let index = calls.insert(None, None, Priority::Normal, 1);
         assert!(calls.abandon(index, &mut Vec::new()));
         assert_eq!(calls.in_use(), 1);
         assert!(calls.respond(index, b"late", &Bytes::new(), &mut Vec::new()));
@@ -440,7 +459,7 @@ mod tests {
     async fn an_expired_call_ends_and_leaves_a_tombstone() {
         let mut calls = Calls::default();
         let deadline = Instant::now() + Duration::from_secs(1);
-        let index = calls.insert(None, Some(deadline), 1);
+        let index = calls.insert(None, Some(deadline), Priority::Normal, 1);
         assert_eq!(calls.next_timeout(), Some(deadline));
         let mut expired = Vec::new();
         calls.expire(deadline, &mut Vec::new(), |index| expired.push(index));
@@ -456,7 +475,7 @@ mod tests {
     async fn tombstones_in_half_of_the_slots_are_too_many_after_15_s() {
         let mut calls = Calls::default();
         for _ in 0..3 {
-            let index = calls.insert(None, None, 1);
+            let index = calls.insert(None, None, Priority::Normal, 1);
             calls.abandon(index, &mut Vec::new());
         }
         let now = Instant::now();

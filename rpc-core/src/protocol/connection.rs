@@ -21,7 +21,8 @@ use super::{
     inbound::{Inbound, Stop},
     large::{self, TOTAL_BYTES},
     options::OptionKey,
-    outbox::{Batch, Outbox},
+    outbox::{Outbox, WINDOW_BYTES},
+    packer::Batch,
     stream::{STREAM_BYTES, STREAM_ITEMS},
     waiters::Waiters,
 };
@@ -29,6 +30,7 @@ use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
+    priority::Priority,
     status::{Code, Fate, Status},
 };
 use incoming::Alias;
@@ -55,6 +57,27 @@ enum Phase {
     Open,
 }
 
+/// What the peer may send on the whole connection (W-FLOW-8).
+#[derive(Debug)]
+struct Window {
+    /// Bytes of messages that may still come. The last one may overshoot them.
+    left: i64,
+    /// Bytes that have come, and have not been granted again.
+    taken_in: usize,
+    /// Whether the message that is being read has a frame that is more than control.
+    counts: bool,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window {
+            left: WINDOW_BYTES as i64,
+            taken_in: 0,
+            counts: false,
+        }
+    }
+}
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -73,7 +96,7 @@ pub struct Connection {
     calls_waiting: Waiters,
     /// The peer's calls.
     inbound: Inbound,
-    /// Refusals written since the outbox was last taken. An honest peer cannot cause more than its
+    /// Refusals written since the outbox was last empty. An honest peer cannot cause more than its
     /// calls in flight without reading.
     refusals: usize,
 
@@ -88,10 +111,9 @@ pub struct Connection {
     assembly: Assembly,
     /// Handlers that have ended and wait for room for their answers.
     room_wakers: Vec<Waker>,
-    /// Counted frames that were handed to the transport.
-    transmitted: u64,
     /// Counted frames that came in.
     received: u64,
+    window: Window,
 
     /// Notifications that this end may send.
     notify_credit: usize,
@@ -109,6 +131,7 @@ impl Connection {
     #[must_use]
     pub fn new(side: Side, codec: Codec, mut limits: Limits) -> Self {
         limits.max_in_flight = limits.max_in_flight.min(MAX_IN_FLIGHT);
+        limits.connection_window_bytes = limits.connection_window_bytes.max(WINDOW_BYTES);
         limits.max_assembly_bytes = limits.max_assembly_bytes.max(limits.max_body_bytes);
         let notify_granted = limits.notification_credit;
         let mut connection = Connection {
@@ -129,8 +152,8 @@ impl Connection {
             outbox: Outbox::new(codec),
             assembly: Assembly::default(),
             room_wakers: Vec::new(),
-            transmitted: 0,
             received: 0,
+            window: Window::default(),
             notify_credit: 0,
             notify_waiting: Waiters::default(),
             notify_granted,
@@ -141,7 +164,8 @@ impl Connection {
             let options = handshake::announce(codec, &connection.limits);
             connection
                 .outbox
-                .push(&handshake::frame(Head::Hello, &options));
+                .push_control(&handshake::frame(Head::Hello, &options));
+            connection.widen_window();
         }
         connection
     }
@@ -190,16 +214,55 @@ impl Connection {
         let mut finished = false;
         for _ in 0..limit {
             let Some(frame) = next_frame(self.codec, message, position)? else {
+                self.taken_in(message.len())?;
                 if !self.is_congested() {
                     self.write_pong();
                 }
                 finished = true;
                 break;
             };
+            self.window.counts |= !frame.head.is_control();
             self.frame(&frame, message, now, methods, events)?;
         }
         unpin_message(message, &mut events.queue[first..]);
         Ok(finished)
+    }
+
+    /// A message has been taken in: what stood in it is handed over, and in the end the peer may
+    /// send as much again.
+    fn taken_in(&mut self, bytes: usize) -> Result<(), ProtocolError> {
+        if !std::mem::take(&mut self.window.counts) {
+            return Ok(());
+        }
+        if self.window.left <= 0 {
+            return Err(ProtocolError::Flood(
+                "a message beyond the connection's window",
+            ));
+        }
+        self.window.left -= bytes as i64;
+        self.window.taken_in += bytes;
+        if self.window.taken_in * 2 >= self.limits.connection_window_bytes {
+            let bytes = std::mem::take(&mut self.window.taken_in);
+            self.grant_window(bytes);
+        }
+        Ok(())
+    }
+
+    /// Lets the peer send more than is agreed on for the beginning, if the limits do.
+    fn widen_window(&mut self) {
+        let more = self.limits.connection_window_bytes - WINDOW_BYTES;
+        if more > 0 {
+            self.grant_window(more);
+        }
+    }
+
+    fn grant_window(&mut self, bytes: usize) {
+        self.window.left += bytes as i64;
+        self.outbox.push_control(&Frame::new(Head::Credit {
+            id: CallId::CONNECTION,
+            items: 0,
+            bytes: bytes as u64,
+        }));
     }
 
     fn frame(
@@ -265,7 +328,7 @@ impl Connection {
                     self.items_refused(*id, events);
                 } else if !self.inbound.contains(*id) && self.assembly.take(*id).is_some() {
                     let status = Stop::Cancelled.status().with_fate(Fate::NotExecuted);
-                    self.write_error(*id, &status);
+                    self.write_error(*id, Priority::Normal, &status);
                 } else if self.inbound.stop(*id, Stop::Cancelled) {
                     events.queue.push(Event::Stop { id: *id });
                 }
@@ -279,6 +342,8 @@ impl Connection {
                     let items = usize::try_from(*items).unwrap_or(usize::MAX);
                     self.notify_credit = self.notify_credit.saturating_add(items);
                     self.admit_notifications(&mut events.wakers);
+                } else if *id == CallId::CONNECTION {
+                    self.outbox.open_window(*bytes);
                 } else {
                     self.stream_credit(*id, *items, *bytes, events);
                 }
@@ -359,7 +424,9 @@ impl Connection {
         self.notify_credit = self.peer.notification_credit;
         if self.side == Side::Acceptor {
             let options = handshake::announce(self.codec, &self.limits);
-            self.outbox.push(&handshake::frame(Head::Welcome, &options));
+            self.outbox
+                .push_control(&handshake::frame(Head::Welcome, &options));
+            self.widen_window();
         }
         events.queue.push(Event::Open);
         self.admit_calls(&mut events.wakers);
@@ -372,7 +439,8 @@ impl Connection {
     fn write_pong(&mut self) {
         if let Some(token) = self.pong.take() {
             let count = self.received;
-            self.outbox.push(&Frame::new(Head::Pong { count, token }));
+            self.outbox
+                .push_control(&Frame::new(Head::Pong { count, token }));
         }
     }
 
@@ -422,10 +490,26 @@ impl Connection {
 
     // ---- what goes out
 
-    /// Whether nothing waits to be written.
+    /// Whether something waits that may be written now.
     #[must_use]
-    pub fn outbox_is_empty(&self) -> bool {
-        self.outbox.is_empty()
+    pub fn has_output(&self) -> bool {
+        self.outbox.has_output()
+    }
+
+    /// Whether something waits until the peer has taken in what was sent before.
+    #[must_use]
+    pub fn is_window_shut(&self) -> bool {
+        self.outbox.is_window_shut()
+    }
+
+    /// How urgent the frames of a call are that is live.
+    fn priority(&self, id: CallId) -> Priority {
+        if id.side() == self.side {
+            self.own_call(id)
+                .map_or(Priority::Normal, |index| self.calls.priority(index))
+        } else {
+            self.inbound.priority(id)
+        }
     }
 
     /// Whether so much waits to be written that no further handler is to be started.
@@ -437,12 +521,6 @@ impl Connection {
     /// Whether so much of large bodies waits to be written that no other call is to be made.
     fn is_clogged(&self) -> bool {
         self.outbox.large_bytes() > MAX_LARGE_BYTES
-    }
-
-    /// Whether bodies are on their way of which pieces wait to be written.
-    #[must_use]
-    pub fn has_large_bodies(&self) -> bool {
-        self.outbox.large_bytes() > 0
     }
 
     /// How many bytes may be added to what waits before it is too much.
@@ -462,21 +540,23 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Takes all that waits. It counts as sent from now on.
+    /// Takes what goes next. It counts as sent from now on.
     pub fn take_output(&mut self, batch: &mut Batch, wakers: &mut Vec<Waker>) {
         let had_no_room = self.is_congested() || self.is_clogged();
         self.write_pong();
         self.outbox.take(batch);
-        self.transmitted = self.outbox.counted();
-        self.refusals = 0;
-        if had_no_room && !self.is_clogged() {
+        if !self.outbox.has_calls() {
+            self.refusals = 0;
+        }
+        if !had_no_room || self.is_congested() {
+            return;
+        }
+        wakers.append(&mut self.room_wakers);
+        if !self.is_clogged() {
             self.admit_calls(wakers);
             self.admit_notifications(wakers);
             self.calls.wake_senders(wakers);
             self.inbound.wake_senders(wakers);
-        }
-        if had_no_room {
-            wakers.append(&mut self.room_wakers);
         }
     }
 
@@ -490,9 +570,9 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        let transmitted = self.transmitted;
-        self.calls.end_all(wakers, |sequence| {
-            let fate = if sequence <= transmitted {
+        let outbox = &self.outbox;
+        self.calls.end_all(wakers, |priority, sequence| {
+            let fate = if outbox.has_taken(priority, sequence) {
                 Fate::Unknown
             } else {
                 Fate::NotSent

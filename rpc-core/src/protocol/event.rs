@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::frame::{CallId, FrameError};
-use crate::{close::CloseCode, metadata::Metadata};
+use crate::{close::CloseCode, metadata::Metadata, priority::Priority};
 
 /// A method of this end, as the router numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub enum Event {
         generation: u64,
         /// When it is no longer of use.
         deadline: Option<Instant>,
+        /// How urgent its frames are.
+        priority: Priority,
         /// What the caller sent along.
         metadata: Metadata,
     },

@@ -191,6 +191,15 @@ impl Head<'_> {
         }
     }
 
+    /// Whether the frame belongs to no call and is no notification: nothing holds it up.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        match self {
+            Head::Credit { id, .. } => id.slot() == 0,
+            head => matches!(head.kind(), kind::HELLO..=kind::GOAWAY | kind::DEFINE),
+        }
+    }
+
     /// Whether both ends count this frame, for acknowledgement and replay.
     #[must_use]
     pub fn is_counted(&self) -> bool {
@@ -377,7 +386,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Appends the frame. Several in one MessagePack message just follow each other; in JSON they
-    /// are elements of an array (see [`super::Outbox`]).
+    /// are elements of an array (see [`super::Packer`]).
     ///
     /// An empty payload is an empty `bin` in MessagePack and `null` in JSON.
     pub fn encode(&self, codec: Codec, out: &mut Vec<u8>) {

@@ -6,7 +6,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{calls::earlier, frame::CallId, stream::Streams};
-use crate::status::{Code, Fate, Status};
+use crate::{
+    priority::Priority,
+    status::{Code, Fate, Status},
+};
 
 /// The calls of the peer, by the slot in their id. Never more than the limit in flight.
 #[derive(Debug, Default)]
@@ -20,6 +23,7 @@ pub(super) struct Inbound {
 
 #[derive(Debug)]
 struct Running {
+    priority: Priority,
     deadline: Option<Instant>,
     /// Why the handler was told to stop, if it was.
     stopped: Option<Stop>,
@@ -68,6 +72,14 @@ impl Stop {
     }
 }
 
+/// What is left of a call that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) priority: Priority,
+    /// Why it was stopped, if it was.
+    pub(super) stopped: Option<Stop>,
+}
+
 /// What a new call meets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry {
@@ -78,7 +90,13 @@ pub(super) enum Entry {
 
 impl Inbound {
     /// Enters a call that is not live.
-    pub(super) fn insert(&mut self, id: CallId, deadline: Option<Instant>, limit: usize) -> Entry {
+    pub(super) fn insert(
+        &mut self,
+        id: CallId,
+        priority: Priority,
+        deadline: Option<Instant>,
+        limit: usize,
+    ) -> Entry {
         let Some(index) = index(id).filter(|index| *index < limit) else {
             return Entry::Full;
         };
@@ -87,6 +105,7 @@ impl Inbound {
         }
         debug_assert!(self.slots[index].is_none());
         self.slots[index] = Some(Running {
+            priority,
             deadline,
             stopped: None,
             cancellation: None,
@@ -188,14 +207,23 @@ impl Inbound {
         running.is_some_and(Option::is_some)
     }
 
-    /// The call has ended, and why it was stopped if it was. `None` when it was not live.
-    pub(super) fn remove(&mut self, id: CallId, wakers: &mut Vec<Waker>) -> Option<Option<Stop>> {
+    /// The priority of a call, the normal one if it is not live.
+    pub(super) fn priority(&self, id: CallId) -> Priority {
+        let running = index(id).and_then(|index| self.slots.get(index)?.as_ref());
+        running.map_or(Priority::Normal, |running| running.priority)
+    }
+
+    /// The call has ended. `None` when it was not live.
+    pub(super) fn remove(&mut self, id: CallId, wakers: &mut Vec<Waker>) -> Option<Ended> {
         let mut ended = self.slots.get_mut(index(id)?)?.take()?;
         self.running -= 1;
         if let Some((_, streams)) = &mut ended.streams {
             streams.end(wakers);
         }
-        Some(ended.stopped)
+        Some(Ended {
+            priority: ended.priority,
+            stopped: ended.stopped,
+        })
     }
 
     /// Marks the call as to be stopped. Says whether there is something to stop.

@@ -20,7 +20,7 @@ use super::{
     Outgoing, Position, Resolve, Side, StreamCredit, StreamRef, StreamSpec, Target, error_frame,
     error_options,
 };
-use crate::{Code, Codec, Fate, Limits, Status, metadata::CallOptions, method::Method};
+use crate::{Code, Codec, Fate, Limits, Priority, Status, metadata::CallOptions, method::Method};
 
 const KINDS: [(&str, MethodKind); 4] = [
     ("unary", MethodKind::Unary),
@@ -256,9 +256,11 @@ impl World {
             _ => announced,
         };
         let deadline = (pick / 100).is_multiple_of(2).then_some(DEADLINE);
+        let priority = Priority::DESCENDING[pick / 7 % 3];
         let options = CallOptions {
             deadline_ms: deadline.map(|deadline| deadline.as_millis() as u64),
             credit: (kind.returns_stream() && granted != announced).then_some(granted),
+            priority,
             ..CallOptions::default()
         };
         let options = options.write(self.codec).finish();
@@ -270,6 +272,7 @@ impl World {
                 kind,
                 credit: granted,
             }),
+            priority,
         };
         let mut wakers = Vec::new();
         let deadline = deadline.map(|deadline| self.now + deadline);

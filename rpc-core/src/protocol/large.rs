@@ -9,7 +9,7 @@ use super::{
     frame::{CallId, ChunkState, Frame, Head},
     options::{OptionKey, Options, OptionsBuilder},
 };
-use crate::body::Codec;
+use crate::{body::Codec, priority::Priority};
 
 /// A body up to this size travels in its frame. Of a larger one, so much does.
 pub(crate) const FIRST_PIECE_BYTES: usize = 64 << 10;
@@ -30,6 +30,8 @@ pub(super) struct LargeBodies {
     /// How many bytes the bodies on their way have, and may have, in all. One may go in any case.
     on_their_way: usize,
     limit: usize,
+    /// How many ever began.
+    begun: usize,
     /// Bytes that have not been sent.
     bytes: usize,
 }
@@ -37,6 +39,7 @@ pub(super) struct LargeBodies {
 #[derive(Debug)]
 struct LargeBody {
     key: CallId,
+    priority: Priority,
     /// The frame with the first piece, until it is sent.
     first: Vec<u8>,
     body: Bytes,
@@ -91,6 +94,7 @@ impl LargeBodies {
             backlog: VecDeque::new(),
             on_their_way: 0,
             limit,
+            begun: 0,
             bytes: 0,
         }
     }
@@ -102,6 +106,11 @@ impl LargeBodies {
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether a body of this priority is on its way.
+    pub(super) fn contains_priority(&self, priority: Priority) -> bool {
+        self.queue.iter().any(|large| large.priority == priority)
     }
 
     /// Bytes that have not been sent.
@@ -145,11 +154,19 @@ impl LargeBodies {
     }
 
     /// Takes over a body.
-    pub(super) fn push(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Bytes) {
+    pub(super) fn push(
+        &mut self,
+        key: CallId,
+        priority: Priority,
+        codec: Codec,
+        frame: &Frame<'_>,
+        body: Bytes,
+    ) {
         let (first, sent) = first_frame(codec, frame, &body);
         self.bytes += body.len() - sent;
         self.backlog.push_back(LargeBody {
             key,
+            priority,
             first,
             body,
             sent,
@@ -157,17 +174,23 @@ impl LargeBodies {
         });
     }
 
-    /// The frame with which the next body begins, if one may begin now.
-    pub(super) fn begin_next(&mut self) -> Option<Vec<u8>> {
-        let next = self.backlog.front()?;
+    /// The frame with which the next body begins, if one may begin now: the first of the highest
+    /// priority, and every fourth time the one that has waited longest.
+    pub(super) fn begin_next(&mut self) -> Option<(Priority, Vec<u8>)> {
+        let highest = self.backlog.iter().map(|large| large.priority).max()?;
+        let is_next = |large: &LargeBody| large.priority == highest || self.begun % 4 == 3;
+        let index = self.backlog.iter().position(is_next)?;
+        let next = &self.backlog[index];
         if !self.queue.is_empty() && self.on_their_way + next.body.len() > self.limit {
             return None;
         }
-        let mut large = self.backlog.pop_front()?;
+        let mut large = self.backlog.remove(index)?;
+        self.begun = self.begun.wrapping_add(1);
         self.on_their_way += large.body.len();
         let first = std::mem::take(&mut large.first);
+        let priority = large.priority;
         self.queue.push_back(large);
-        Some(first)
+        Some((priority, first))
     }
 
     /// Forgets a body and all that waits behind it.
@@ -199,10 +222,17 @@ impl LargeBodies {
         }
     }
 
-    /// Hands the next piece of the body whose turn it is to `write`, and what waited behind it
-    /// once it was the last.
-    pub(super) fn next_piece(&mut self, codec: Codec, mut write: impl FnMut(Output<'_>)) {
-        let Some(mut large) = self.queue.pop_front() else {
+    /// Hands the next piece of the body of this priority whose turn it is to `write`, and what
+    /// waited behind it once it was the last. Then bodies of other priorities may begin.
+    pub(super) fn next_piece(
+        &mut self,
+        codec: Codec,
+        priority: Priority,
+        mut write: impl FnMut(Priority, Output<'_>),
+    ) {
+        let is_next = |large: &LargeBody| large.priority == priority;
+        let index = self.queue.iter().position(is_next);
+        let Some(mut large) = index.and_then(|index| self.queue.remove(index)) else {
             return;
         };
         let end = cut(codec, &large.body, large.sent, PIECE_BYTES);
@@ -211,11 +241,12 @@ impl LargeBodies {
         } else {
             ChunkState::More
         };
-        write(Output::Frame(&Frame::new(Head::Chunk {
+        let chunk = Frame::new(Head::Chunk {
             id: large.key,
             state,
             piece: Cow::Borrowed(&large.body[large.sent..end]),
-        })));
+        });
+        write(priority, Output::Frame(&chunk));
         self.bytes -= end - large.sent;
         large.sent = end;
         if state == ChunkState::More {
@@ -228,10 +259,11 @@ impl LargeBodies {
                 Follower::Frame {
                     encoded,
                     is_counted,
-                } => write(Output::Encoded(&encoded, is_counted)),
+                } => write(priority, Output::Encoded(&encoded, is_counted)),
                 Follower::Large { first, body, sent } => {
                     self.backlog.push_back(LargeBody {
                         key: large.key,
+                        priority,
                         first,
                         body,
                         sent,
@@ -241,8 +273,8 @@ impl LargeBodies {
                 }
             }
         }
-        while let Some(first) = self.begin_next() {
-            write(Output::Encoded(&first, true));
+        while let Some((priority, first)) = self.begin_next() {
+            write(priority, Output::Encoded(&first, true));
         }
     }
 }

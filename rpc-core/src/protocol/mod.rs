@@ -2,13 +2,14 @@
 //!
 //! - [`frame`](Frame): the kinds of frames; `messagepack` and `json` read and write them
 //! - [`options`](Options): the map that a frame may carry
-//! - [`outbox`](Outbox): frames packed into messages
+//! - [`packer`](Packer): frames packed into messages
 //! - [`event`](Event): what the outside has to do
 //! - [`connection`](Connection): one end of a connection, made of
 //!   - `handshake`: HELLO and WELCOME
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
 //!   - `stream`: credit, and items that wait to be taken
+//!   - `outbox`: what waits to be written, and in which order it goes
 //!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
 //!   - `slots`: the numbers in ids
@@ -29,6 +30,7 @@ mod large;
 mod messagepack;
 mod options;
 mod outbox;
+mod packer;
 mod slots;
 mod stream;
 mod waiters;
@@ -49,7 +51,7 @@ pub(crate) use handshake::deadline_ms;
 pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
 pub(crate) use messagepack::check_value;
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
-pub use outbox::{Batch, Outbox};
+pub use packer::{Batch, Packer};
 pub use stream::StreamCredit;
-pub(crate) use stream::{STREAM_BYTES, STREAM_ITEMS, STREAMS};
+pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS};
 pub(crate) use waiters::Ticket;

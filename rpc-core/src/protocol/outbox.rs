@@ -1,6 +1,7 @@
-//! Frames on their way out, packed into messages.
+//! What waits to be written, and in which order it goes: control frames, then the calls by their
+//! priority, small frames and pieces of large bodies in turn.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -8,77 +9,91 @@ use super::{
     frame::{CallId, ChunkState, Frame, Head},
     handshake::PeerLimits,
     large::{self, Aborted, FIRST_PIECE_BYTES, LargeBodies, Output},
+    packer::{Batch, Packer},
 };
-use crate::body::Codec;
+use crate::{body::Codec, priority::Priority};
 
-/// A message is closed once it has that many bytes. Many frames in one message divide what each
-/// message costs (masking, a header, a wake-up); much larger ones would be held up as a whole.
-const PACK_BYTES: usize = 64 << 10;
+/// So much is handed out to be written at a time: what comes meanwhile, and is more urgent, goes
+/// before the rest.
+const BATCH_BYTES: usize = 128 << 10;
 
-/// So much of large bodies is written at a time: what comes meanwhile goes before the rest.
+/// Pieces of large bodies are queued until so much waits beside them.
 const PIECES_A_BATCH_BYTES: usize = 64 << 10;
 
-/// A buffer larger than this is given back once it is empty.
-const KEEP_BYTES: usize = 128 << 10;
+/// What the peer lets each end send before it says more (W-FLOW-8).
+pub(super) const WINDOW_BYTES: usize = 1 << 20;
 
 /// Collects frames until the connection can write them.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     codec: Codec,
-    /// The largest message that the peer takes.
-    max_message_bytes: usize,
-    batch: Batch,
-    /// Where the message that is being packed begins.
-    start: usize,
-    /// How many frames it has.
-    frames: usize,
+    /// What belongs to no call, and goes before all else.
+    control: Packer,
+    /// Frames of calls, and notifications, by [`Priority`].
+    levels: [Packer; 3],
     /// Bodies that go in pieces.
     large: LargeBodies,
-    /// How many counted frames ever came in: what the peer's count is compared with.
-    counted: u64,
-}
-
-/// Whole messages, ready to be written.
-#[derive(Debug, Default)]
-pub struct Batch {
-    bytes: Vec<u8>,
-    messages: Vec<Range<usize>>,
+    /// Bytes of messages that may be sent. The last one may overshoot them.
+    window: i64,
 }
 
 impl Outbox {
-    /// An empty outbox.
-    #[must_use]
-    pub fn new(codec: Codec) -> Self {
+    pub(super) fn new(codec: Codec) -> Self {
         Outbox {
             codec,
-            max_message_bytes: PeerLimits::default().max_message_bytes,
-            batch: Batch::default(),
-            start: 0,
-            frames: 0,
+            control: Packer::new(codec),
+            levels: Priority::DESCENDING.map(|_| Packer::new(codec)),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
-            counted: 0,
+            window: WINDOW_BYTES as i64,
         }
     }
 
+    // ---- what the peer has announced
+
     /// Frames share a message only as long as it has no more bytes than this.
-    pub fn limit_messages(&mut self, max_bytes: usize) {
-        self.max_message_bytes = max_bytes;
+    pub(super) fn limit_messages(&mut self, max_bytes: usize) {
+        for packer in self.levels.iter_mut().chain([&mut self.control]) {
+            packer.limit_messages(max_bytes);
+        }
+    }
+
+    /// How many bytes of large bodies the peer puts together at a time.
+    pub(super) fn limit_assembly(&mut self, max_bytes: usize) {
+        self.large.set_limit(max_bytes);
+    }
+
+    /// The peer has taken in so many bytes of messages.
+    pub(super) fn open_window(&mut self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.window = self.window.saturating_add(bytes);
+    }
+
+    // ---- what is to be sent
+
+    /// Appends a frame that belongs to no call and waits for nothing.
+    pub(super) fn push_control(&mut self, frame: &Frame<'_>) {
+        debug_assert!(frame.head.is_control(), "{frame:?}");
+        self.control.push(frame);
+    }
+
+    /// Appends a frame of a call that has no body, and need not wait behind one.
+    pub(super) fn push(&mut self, priority: Priority, frame: &Frame<'_>) {
+        self.levels[priority as usize].push(frame);
     }
 
     /// Appends a frame whose body may be of any size; `frame` itself has none. It waits behind a
     /// large body of the same call, or of a notification if it is one.
-    pub(crate) fn push_body(&mut self, frame: &Frame<'_>, body: &mut Vec<u8>) {
+    pub(super) fn push_body(&mut self, priority: Priority, frame: &Frame<'_>, body: &mut Vec<u8>) {
         if body.len() > FIRST_PIECE_BYTES {
-            self.push_large(frame, std::mem::take(body).into());
+            self.push_large(priority, frame, std::mem::take(body).into());
             return;
         }
-        let key = large::key(&frame.head).filter(|key| self.large.contains(*key));
         let frame = Frame {
             payload: body,
             ..frame.clone()
         };
-        match key {
-            None => self.push(&frame),
+        match large::key(&frame.head).filter(|key| self.large.contains(*key)) {
+            None => self.levels[priority as usize].push(&frame),
             Some(key) => {
                 let mut encoded = Vec::new();
                 frame.encode(self.codec, &mut encoded);
@@ -89,246 +104,154 @@ impl Outbox {
     }
 
     /// Appends a frame whose body is larger than one piece.
-    pub(crate) fn push_large(&mut self, frame: &Frame<'_>, body: Bytes) {
+    pub(super) fn push_large(&mut self, priority: Priority, frame: &Frame<'_>, body: Bytes) {
         let Some(key) = large::key(&frame.head) else {
             return;
         };
         if self.large.contains(key) {
             self.large.follow(key, self.codec, frame, body);
         } else {
-            self.large.push(key, self.codec, frame, body);
+            self.large.push(key, priority, self.codec, frame, body);
             self.begin_large();
         }
     }
 
-    /// Appends a terminal frame that was encoded before, behind what is left of an item.
-    pub(crate) fn push_answer(&mut self, id: CallId, encoded: &[u8]) {
-        if self.large.contains(id) {
-            self.large.follow_encoded(id, encoded, true);
+    /// Appends a frame that was encoded before, behind what is left of a body with the same key:
+    /// an id, or [`CallId::CONNECTION`] for notifications.
+    pub(super) fn push_encoded(&mut self, priority: Priority, key: CallId, encoded: &[u8]) {
+        if self.large.contains(key) {
+            self.large.follow_encoded(key, encoded, true);
         } else {
-            self.push_encoded(encoded, true);
+            self.levels[priority as usize].push_encoded(encoded, true);
         }
     }
 
-    /// Appends a NOTIFY that was encoded before, behind a large one if there is one.
-    pub(crate) fn push_encoded_notification(&mut self, encoded: &[u8]) {
-        if self.large.contains(CallId::CONNECTION) {
-            self.large.follow_encoded(CallId::CONNECTION, encoded, true);
-        } else {
-            self.push_encoded(encoded, true);
-        }
+    /// Appends a frame that may have to wait behind a large body of the same call.
+    pub(super) fn push_in_order(&mut self, priority: Priority, frame: &Frame<'_>) {
+        self.push_body(priority, frame, &mut Vec::new());
     }
 
     /// Breaks off a body of this call, if one is on its way.
-    pub(crate) fn abort_large(&mut self, id: CallId) -> Aborted {
+    pub(super) fn abort_large(&mut self, priority: Priority, id: CallId) -> Aborted {
         let aborted = self.large.abort(id);
         if aborted == Aborted::Begun {
-            self.push(&Frame::new(Head::Chunk {
-                id,
-                state: ChunkState::Abort,
-                piece: Cow::Borrowed(&[]),
-            }));
+            self.push(
+                priority,
+                &Frame::new(Head::Chunk {
+                    id,
+                    state: ChunkState::Abort,
+                    piece: Cow::Borrowed(&[]),
+                }),
+            );
             self.begin_large();
         }
         aborted
     }
 
     fn begin_large(&mut self) {
-        while let Some(first) = self.large.begin_next() {
-            self.push_encoded(&first, true);
+        while let Some((priority, first)) = self.large.begin_next() {
+            self.levels[priority as usize].push_encoded(&first, true);
         }
     }
 
-    /// How many bytes of large bodies the peer puts together at a time.
-    pub(super) fn limit_assembly(&mut self, max_bytes: usize) {
-        self.large.set_limit(max_bytes);
-    }
+    // ---- what waits
 
-    /// Appends a frame that may have to wait behind a large body of the same call.
-    pub(crate) fn push_in_order(&mut self, frame: &Frame<'_>) {
-        self.push_body(frame, &mut Vec::new());
+    /// Bytes of frames that wait, without the bodies that go in pieces.
+    pub(super) fn len(&self) -> usize {
+        let levels: usize = self.levels.iter().map(Packer::len).sum();
+        self.control.len() + levels
     }
 
     /// Bytes of large bodies that wait.
-    #[must_use]
-    pub fn large_bytes(&self) -> usize {
+    pub(super) fn large_bytes(&self) -> usize {
         self.large.bytes()
     }
 
-    /// Appends a frame.
-    pub fn push(&mut self, frame: &Frame<'_>) {
-        let start = self.open_frame();
-        frame.encode(self.codec, &mut self.batch.bytes);
-        self.close_frame(start, frame.head.is_counted());
+    /// Whether something waits that may be written now.
+    pub(super) fn has_output(&self) -> bool {
+        !self.control.is_empty() || (self.window > 0 && self.has_calls())
     }
 
-    /// Appends a frame that was encoded before, with the connection's codec.
-    pub(crate) fn push_encoded(&mut self, frame: &[u8], counted: bool) {
-        let start = self.open_frame();
-        self.batch.bytes.extend_from_slice(frame);
-        self.close_frame(start, counted);
+    /// Whether something waits until the peer has taken in what was sent before.
+    pub(super) fn is_window_shut(&self) -> bool {
+        self.window <= 0 && self.has_calls()
     }
 
-    fn add_pieces(&mut self) {
-        if self.large.is_empty() {
+    /// Whether frames of calls wait, or notifications.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.large.is_empty() || self.levels.iter().any(|level| !level.is_empty())
+    }
+
+    /// The number of the next counted frame of this priority, for [`Outbox::has_taken`].
+    pub(super) fn next_counted(&self, priority: Priority) -> u64 {
+        self.levels[priority as usize].next_counted()
+    }
+
+    /// Whether this frame was handed out to be written.
+    pub(super) fn has_taken(&self, priority: Priority, counted: u64) -> bool {
+        self.levels[priority as usize].has_taken(counted)
+    }
+
+    // ---- what goes
+
+    /// Moves what goes next into `batch`, which must be empty, and may take over its buffers.
+    ///
+    /// Something goes of each priority: the higher has the larger part, and none starves.
+    pub(super) fn take(&mut self, batch: &mut Batch) {
+        debug_assert!(batch.is_empty());
+        self.control.take(batch);
+        let control = batch.len();
+        if control == 0 && self.window > 0 && self.is_in_order() {
+            // As a rule. Nothing is copied.
+            for level in &mut self.levels {
+                level.take(batch);
+            }
+            self.window -= batch.len() as i64;
             return;
         }
-        let mut large = std::mem::replace(&mut self.large, LargeBodies::new(0));
-        let enough = self.len() + PIECES_A_BATCH_BYTES;
-        while self.len() < enough && !large.is_empty() {
-            large.next_piece(self.codec, |output| match output {
-                Output::Frame(frame) => self.push(frame),
-                Output::Encoded(encoded, is_counted) => self.push_encoded(encoded, is_counted),
+        for priority in Priority::DESCENDING {
+            let before = batch.len();
+            self.add_pieces(priority);
+            let level = &mut self.levels[priority as usize];
+            while self.window > 0 && (batch.len() == before || batch.len() < BATCH_BYTES) {
+                let taken = level.take_message(batch);
+                if taken == 0 {
+                    break;
+                }
+                self.window -= taken as i64;
+            }
+        }
+    }
+
+    /// Whether all that waits can go at once, since it is little and of one priority.
+    fn is_in_order(&self) -> bool {
+        let waiting = self.levels.iter().filter(|level| !level.is_empty());
+        self.large.is_empty() && waiting.count() <= 1 && self.len() <= BATCH_BYTES
+    }
+
+    /// Queues pieces of large bodies behind the frames of their priority: some if little else is
+    /// to be written, and one in any case.
+    fn add_pieces(&mut self, priority: Priority) {
+        let Outbox {
+            large,
+            levels,
+            codec,
+            window,
+            ..
+        } = self;
+        let mut is_first = true;
+        while *window > 0
+            && large.contains_priority(priority)
+            && (is_first || levels[priority as usize].len() < PIECES_A_BATCH_BYTES)
+        {
+            is_first = false;
+            large.next_piece(*codec, priority, |priority, output| {
+                let level = &mut levels[priority as usize];
+                match output {
+                    Output::Frame(frame) => level.push(frame),
+                    Output::Encoded(encoded, is_counted) => level.push_encoded(encoded, is_counted),
+                }
             });
         }
-        self.large = large;
-    }
-
-    /// Says where the frame begins.
-    fn open_frame(&mut self) -> usize {
-        if self.codec == Codec::Json {
-            let separator = if self.frames == 0 { b'[' } else { b',' };
-            self.batch.bytes.push(separator);
-        }
-        self.batch.bytes.len()
-    }
-
-    fn close_frame(&mut self, start: usize, counted: bool) {
-        self.frames += 1;
-        self.counted += u64::from(counted);
-        // In JSON a closing bracket is still to come.
-        let length = self.batch.bytes.len() - self.start + usize::from(self.codec == Codec::Json);
-        if self.frames > 1 && length > self.max_message_bytes {
-            self.close_message_before(start);
-        }
-        if length >= PACK_BYTES {
-            self.close_message();
-        }
-    }
-
-    /// The frame that begins at `start` does not fit the message with those before it: they go
-    /// without it.
-    fn close_message_before(&mut self, start: usize) {
-        let end = match (self.codec, self.frames) {
-            (Codec::MessagePack, _) => start,
-            (Codec::Json, 2) => {
-                self.start += 1;
-                start - 1
-            }
-            (Codec::Json, _) => {
-                self.batch.bytes[start - 1] = b']';
-                start
-            }
-        };
-        self.batch.messages.push(self.start..end);
-        // It goes alone, since nothing stands before it that could open an array.
-        self.batch.messages.push(start..self.batch.bytes.len());
-        self.start = self.batch.bytes.len();
-        self.frames = 0;
-    }
-
-    fn close_message(&mut self) {
-        if self.frames == 0 {
-            return;
-        }
-        let start = match (self.codec, self.frames) {
-            (Codec::MessagePack, _) => self.start,
-            // A frame alone needs no array around it.
-            (Codec::Json, 1) => self.start + 1,
-            (Codec::Json, _) => {
-                self.batch.bytes.push(b']');
-                self.start
-            }
-        };
-        let end = self.batch.bytes.len();
-        self.batch.messages.push(start..end);
-        self.start = end;
-        self.frames = 0;
-    }
-
-    /// Bytes of frames that wait, without the bodies that go in pieces.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.batch.bytes.len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.batch.bytes.is_empty() && self.large.is_empty()
-    }
-
-    /// Counted frames that ever came in, those that wait included.
-    #[must_use]
-    pub fn counted(&self) -> u64 {
-        self.counted
-    }
-
-    /// Moves what waits into `batch`, which must be empty, and takes over its buffers: all frames,
-    /// and behind them some pieces of large bodies.
-    pub fn take(&mut self, batch: &mut Batch) {
-        debug_assert!(batch.is_empty());
-        self.add_pieces();
-        self.close_message();
-        std::mem::swap(&mut self.batch, batch);
-        self.start = 0;
-    }
-}
-
-impl Batch {
-    /// The messages, in order.
-    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
-        self.messages.iter().map(|range| &self.bytes[range.clone()])
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    /// Forgets the messages and keeps a buffer of moderate size.
-    pub fn clear(&mut self) {
-        self.messages.clear();
-        if self.bytes.capacity() > KEEP_BYTES {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.clear();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::{CallId, Head};
-
-    fn messages(codec: Codec, frames: usize) -> Vec<Vec<u8>> {
-        let mut outbox = Outbox::new(codec);
-        for id in 1..=frames as u64 {
-            outbox.push(&Frame::new(Head::Cancel {
-                id: CallId::new(id),
-            }));
-        }
-        let mut batch = Batch::default();
-        outbox.take(&mut batch);
-        batch.messages().map(<[u8]>::to_vec).collect()
-    }
-
-    #[test]
-    fn a_json_message_is_a_frame_or_an_array_of_frames() {
-        assert_eq!(messages(Codec::Json, 1), [b"[12,1]"]);
-        assert_eq!(messages(Codec::Json, 2), [b"[[12,1],[12,2]]"]);
-        assert!(messages(Codec::Json, 0).is_empty());
-    }
-
-    #[test]
-    fn a_message_is_closed_at_64_kib() {
-        let sizes: Vec<_> = messages(Codec::MessagePack, 40_000)
-            .iter()
-            .map(Vec::len)
-            .collect();
-        assert!(sizes.len() > 1);
-        assert!(sizes.iter().all(|size| *size < PACK_BYTES + 16));
     }
 }

@@ -38,6 +38,9 @@ pub(crate) const STREAM_BYTES: u64 = 4;
 /// [`MethodKind::streams`](super::MethodKind::streams).
 pub(crate) const STREAMS: u64 = 6;
 
+/// Key of an option of REQUEST: the call's [`Priority`](crate::Priority).
+pub(crate) const PRIORITY: u64 = 3;
+
 impl StreamCredit {
     pub(crate) fn write(self, options: &mut OptionsBuilder) {
         options.uint(STREAM_ITEMS, u64::from(self.items));

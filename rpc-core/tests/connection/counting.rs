@@ -34,7 +34,7 @@ fn pings_are_answered_once_a_message() {
     }
 }
 
-/// W-LIVE-3: a PONG that was put off, since too much waited, goes out with what waits.
+/// W-LIVE-3: a PONG that was put off, since too much waited, goes out before what waits.
 #[test]
 fn a_pong_is_put_off_while_too_much_waits() {
     for codec in Codec::ALL {
@@ -43,7 +43,7 @@ fn a_pong_is_put_off_while_too_much_waits() {
         acceptor.receive(&frames).expect("frames");
         acceptor.receive(&[ping(6)]).expect("PING");
         let output = acceptor.output();
-        let [Written::Error { id: 3, .. }, pong] = &output[..] else {
+        let [pong, Written::Error { id: 3, .. }] = &output[..] else {
             panic!("{output:?}");
         };
         assert_eq!(*pong, Written::Pong { count: 1, token: 6 });

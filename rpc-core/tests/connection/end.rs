@@ -8,7 +8,7 @@ use wirecall_core::{
     CloseCode, Code, Codec, Limits,
     protocol::{
         Batch, CallId, Connection, Event, Events, Frame, Frames, Head, MethodKind, MethodRef,
-        OptionKey, Outbox, Position, ProtocolError, Resolve, Side, Target,
+        OptionKey, Packer, Position, ProtocolError, Resolve, Side, Target,
     },
 };
 
@@ -93,9 +93,15 @@ impl End {
     }
 
     pub(crate) fn messages(&mut self) -> Vec<Vec<u8>> {
-        let mut batch = Batch::default();
-        self.connection.take_output(&mut batch, &mut Vec::new());
-        batch.messages().map(<[u8]>::to_vec).collect()
+        let mut messages = Vec::new();
+        loop {
+            let mut batch = Batch::default();
+            self.connection.take_output(&mut batch, &mut Vec::new());
+            messages.extend(batch.messages().map(<[u8]>::to_vec));
+            if !self.connection.has_output() {
+                return messages;
+            }
+        }
     }
 
     /// What was written since the last time.
@@ -190,12 +196,12 @@ impl Written {
 pub(crate) const NOT_EXECUTED: Option<u64> = Some(1);
 
 pub(crate) fn packed(codec: Codec, frames: &[Frame<'_>]) -> Vec<Vec<u8>> {
-    let mut outbox = Outbox::new(codec);
+    let mut packer = Packer::new(codec);
     for frame in frames {
-        outbox.push(frame);
+        packer.push(frame);
     }
     let mut batch = Batch::default();
-    outbox.take(&mut batch);
+    packer.take(&mut batch);
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 

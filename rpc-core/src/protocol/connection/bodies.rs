@@ -16,6 +16,7 @@ use crate::protocol::{
 };
 use crate::{
     body::Codec,
+    priority::Priority,
     status::{Code, Fate, Status},
 };
 
@@ -85,7 +86,7 @@ impl Connection {
                 && let Head::Request { id, .. } = partial.head
             {
                 let status = Stop::Cancelled.status().with_fate(Fate::NotExecuted);
-                self.write_error(id, &status);
+                self.write_error(id, Priority::Normal, &status);
             }
             return Ok(());
         }

@@ -10,6 +10,7 @@ use super::Connection;
 use crate::{
     metadata::CallOptions,
     method::MAX_ALIASES,
+    priority::Priority,
     protocol::{
         event::{Event, Events, MethodKind, ProtocolError, Resolve, Target},
         failure::{body_too_large, error_frame, error_options},
@@ -90,12 +91,13 @@ impl Connection {
             Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
         };
         let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
-        match self.inbound.insert(id, deadline, self.limits.max_in_flight) {
+        let limit = self.limits.max_in_flight;
+        match self.inbound.insert(id, options.priority, deadline, limit) {
             Entry::Accepted => {}
             Entry::Full => {
                 let status = Status::new(
                     Code::RESOURCE_EXHAUSTED,
-                    format!("more than {} calls in flight", self.limits.max_in_flight),
+                    format!("more than {limit} calls in flight"),
                 )
                 .with_fate(Fate::NotExecuted);
                 return self.refuse(id, &status);
@@ -113,6 +115,7 @@ impl Connection {
             generation,
             body: message.slice_ref(frame.payload),
             deadline,
+            priority: options.priority,
             metadata: options.metadata,
         });
         Ok(())
@@ -242,16 +245,20 @@ impl Connection {
 
     /// Writes a terminal frame that was encoded before, unless the call is over.
     pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8], wakers: &mut Vec<Waker>) {
-        if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
-            self.outbox.push_answer(id, frame);
+        if let Some(ended) = self.inbound.remove(id, wakers)
+            && self.closed.is_none()
+        {
+            self.outbox.push_encoded(ended.priority, id, frame);
         }
     }
 
     /// Writes a RESPONSE with a large body, unless the call is over.
     pub(crate) fn answer_large(&mut self, id: CallId, body: Bytes, wakers: &mut Vec<Waker>) {
-        if self.inbound.remove(id, wakers).is_some() && self.closed.is_none() {
+        if let Some(ended) = self.inbound.remove(id, wakers)
+            && self.closed.is_none()
+        {
             let frame = Frame::new(Head::Response { id });
-            self.outbox.push_large(&frame, body);
+            self.outbox.push_large(ended.priority, &frame, body);
         }
     }
 
@@ -277,24 +284,26 @@ impl Connection {
 
     /// The handler was dropped before it had ended.
     pub(crate) fn handler_dropped(&mut self, id: CallId, wakers: &mut Vec<Waker>) {
-        let Some(stopped) = self.inbound.remove(id, wakers) else {
+        let Some(ended) = self.inbound.remove(id, wakers) else {
             return;
         };
-        let status = stopped.map_or_else(
+        let status = ended.stopped.map_or_else(
             || {
                 Status::new(Code::ABORTED, "the handler was dropped before it ended")
                     .with_fate(Fate::Unknown)
             },
             Stop::status,
         );
-        self.write_error(id, &status);
+        self.write_error(id, ended.priority, &status);
     }
 
     /// The call was cancelled, or ran out of time, before its handler was started.
     pub(crate) fn handler_not_started(&mut self, id: CallId, wakers: &mut Vec<Waker>) {
-        if let Some(Some(stopped)) = self.inbound.remove(id, wakers) {
+        if let Some(ended) = self.inbound.remove(id, wakers)
+            && let Some(stopped) = ended.stopped
+        {
             let status = stopped.status().with_fate(Fate::NotExecuted);
-            self.write_error(id, &status);
+            self.write_error(id, ended.priority, &status);
         }
     }
 
@@ -306,20 +315,21 @@ impl Connection {
         }
         let items = std::mem::take(&mut self.notify_handled);
         self.notify_granted += items;
-        self.outbox.push(&Frame::new(Head::Credit {
+        self.outbox.push_control(&Frame::new(Head::Credit {
             id: CallId::NOTIFICATIONS,
             items: items as u64,
             bytes: 0,
         }));
     }
 
-    pub(super) fn write_error(&mut self, id: CallId, status: &Status) {
+    pub(super) fn write_error(&mut self, id: CallId, priority: Priority, status: &Status) {
         if self.closed.is_some() {
             return;
         }
-        self.outbox.abort_large(id);
+        self.outbox.abort_large(priority, id);
         let options = error_options(self.codec, status);
-        self.outbox.push(&error_frame(id, status, &options, &[]));
+        let frame = error_frame(id, status, &options, &[]);
+        self.outbox.push(priority, &frame);
     }
 
     /// Refuses a call that did not enter the table.
@@ -330,7 +340,7 @@ impl Connection {
                 "more calls than may be in flight, without reading their answers",
             ));
         }
-        self.write_error(id, status);
+        self.write_error(id, Priority::Normal, status);
         Ok(())
     }
 }

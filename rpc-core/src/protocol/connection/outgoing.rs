@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Connection, Phase, StreamSpec};
 use crate::{
     method::Method,
+    priority::Priority,
     protocol::{
         calls::Answer,
         failure::{body_too_large, closed_status},
@@ -31,6 +32,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body: &'a mut Vec<u8>,
     /// For a call with a stream.
     pub(crate) streams: Option<StreamSpec>,
+    /// For a call.
+    pub(crate) priority: Priority,
 }
 
 /// Where a call that was sent is found in the pending table.
@@ -108,8 +111,10 @@ impl Connection {
             return Ok(Admission::Wait(ticket));
         }
         let method = self.method_ref(call.method);
-        let sequence = self.outbox.counted() + 1;
-        let index = self.calls.insert(waker.cloned(), deadline, sequence);
+        let sequence = self.outbox.next_counted(call.priority);
+        let index = self
+            .calls
+            .insert(waker.cloned(), deadline, call.priority, sequence);
         let frame = Frame {
             head: Head::Request {
                 id: CallId::of(index + 1, self.side),
@@ -118,7 +123,7 @@ impl Connection {
             options: call.options,
             payload: &[],
         };
-        self.outbox.push_body(&frame, call.body);
+        self.outbox.push_body(call.priority, &frame, call.body);
         let generation = call
             .streams
             .map(|spec| self.calls.attach(index, self.own_streams(spec)));
@@ -184,12 +189,13 @@ impl Connection {
     pub(super) fn cancel(&mut self, index: usize, wakers: &mut Vec<Waker>) {
         if self.closed.is_none() {
             let id = CallId::of(index + 1, self.side);
-            if self.outbox.abort_large(id) == Aborted::NotBegun {
+            let priority = self.calls.priority(index);
+            if self.outbox.abort_large(priority, id) == Aborted::NotBegun {
                 // The peer knows nothing of the call, and owes nothing.
                 self.calls.terminated(index, wakers);
                 return;
             }
-            self.outbox.push(&Frame::new(Head::Cancel { id }));
+            self.outbox.push(priority, &Frame::new(Head::Cancel { id }));
         }
     }
 
@@ -230,7 +236,7 @@ impl Connection {
             options: call.options,
             payload: &[],
         };
-        self.outbox.push_body(&frame, call.body);
+        self.outbox.push_body(Priority::Normal, &frame, call.body);
         if admitted {
             self.admit_notifications(wakers);
         }
@@ -252,11 +258,13 @@ impl Connection {
         let method = self.method_ref(method);
         match encoded {
             EncodedNotification::Frame { frame, .. } => {
-                self.outbox.push_encoded_notification(frame);
+                self.outbox
+                    .push_encoded(Priority::Normal, CallId::CONNECTION, frame);
             }
             EncodedNotification::Large(body) => {
                 let frame = Frame::new(Head::Notify { method });
-                self.outbox.push_large(&frame, body.clone());
+                self.outbox
+                    .push_large(Priority::Normal, &frame, body.clone());
             }
         }
         Ok(true)
@@ -326,7 +334,7 @@ impl Connection {
         }
         if self.aliases_sent[word] & bit == 0 {
             self.aliases_sent[word] |= bit;
-            self.outbox.push(&Frame::new(Head::Define {
+            self.outbox.push_control(&Frame::new(Head::Define {
                 alias: u64::from(alias),
                 method: Cow::Borrowed(method.name()),
             }));

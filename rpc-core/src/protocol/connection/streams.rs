@@ -122,11 +122,12 @@ impl Connection {
             credit.write(&mut options);
         }
         let options = options.finish();
-        self.outbox.push(&Frame {
+        let frame = Frame {
             head: Head::Open { id: stream.id },
             options: options.as_options(),
             payload: &[],
-        });
+        };
+        self.outbox.push(self.priority(stream.id), &frame);
     }
 
     /// Moves the items that have come to `taken`. Ready with none moved is the end of the stream,
@@ -156,8 +157,8 @@ impl Connection {
         {
             incoming.grant(items, bytes);
             let id = stream.id;
-            self.outbox
-                .push(&Frame::new(Head::Credit { id, items, bytes }));
+            let frame = Frame::new(Head::Credit { id, items, bytes });
+            self.outbox.push(self.priority(id), &frame);
         }
     }
 
@@ -170,7 +171,8 @@ impl Connection {
             && !is_closed
         {
             let id = stream.id;
-            self.outbox.push(&Frame::new(Head::Cancel { id }));
+            let frame = Frame::new(Head::Cancel { id });
+            self.outbox.push(self.priority(id), &frame);
         }
     }
 
@@ -214,7 +216,8 @@ impl Connection {
         {
             outgoing.spend(body.len());
             let frame = Frame::new(Head::Item { id: stream.id });
-            self.outbox.push_body(&frame, body);
+            let priority = self.priority(stream.id);
+            self.outbox.push_body(priority, &frame, body);
         }
         Ok(())
     }
@@ -228,7 +231,8 @@ impl Connection {
             && !is_closed
         {
             let id = stream.id;
-            self.outbox.push_in_order(&Frame::new(Head::End { id }));
+            let frame = Frame::new(Head::End { id });
+            self.outbox.push_in_order(self.priority(id), &frame);
         }
     }
 
