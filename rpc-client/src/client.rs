@@ -8,7 +8,7 @@ use wirecall_core::{
     CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
     connection,
     protocol::Side,
-    transport::{Role, WebSocket},
+    transport::{self, Role, WebSocket},
 };
 
 use crate::{
@@ -96,8 +96,7 @@ impl ClientBuilder {
             Kind::Url(url) => {
                 let target = endpoint::parse(&url)?;
                 let stream = TcpStream::connect((&*target.host, target.port)).await?;
-                // Small frames are written when they are ready, not when others have joined them.
-                stream.set_nodelay(true)?;
+                transport::tune(&stream)?;
                 let mut info = ConnectionInfo::default();
                 info.peer_addr = stream.peer_addr().ok();
                 info.local_addr = stream.local_addr().ok();

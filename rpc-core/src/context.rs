@@ -1,11 +1,20 @@
 //! What a handler gets to know beside its arguments.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metadata::Metadata, peer::Peer, priority::Priority, protocol::CallId};
+use crate::{
+    metadata::{Metadata, MetadataValue},
+    peer::Peer,
+    priority::Priority,
+    protocol::CallId,
+    status::{Code, Status},
+};
 
 /// The surroundings of a call: who called, by which connection, until when.
 ///
@@ -19,6 +28,15 @@ pub struct Context {
     pub(crate) deadline: Option<Instant>,
     pub(crate) priority: Priority,
     pub(crate) metadata: Metadata,
+    pub(crate) response: Mutex<ResponseMetadata>,
+}
+
+/// What a handler sends along with its answer.
+#[derive(Debug, Default)]
+pub(crate) struct ResponseMetadata {
+    entries: Metadata,
+    /// Nothing more can be sent along.
+    is_sent: bool,
 }
 
 impl Context {
@@ -60,6 +78,50 @@ impl Context {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Sends an entry of [`Metadata`] along with the answer. The last one of a key counts.
+    ///
+    /// It goes with the result, or, from a method that answers with a stream, with the acceptance
+    /// of the call: before the first item. A caller sees it with
+    /// [`Call::with_metadata`](crate::Call::with_metadata) or
+    /// [`ResponseStream::metadata`](crate::ResponseStream::metadata). An error has none; its
+    /// details can say as much.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a bad key, `RESOURCE_EXHAUSTED` for more than this end's own limits
+    /// allow, `FAILED_PRECONDITION` when the stream of the answer has begun.
+    pub fn set_response_metadata(
+        &self,
+        key: &str,
+        value: impl Into<MetadataValue>,
+    ) -> Result<(), Status> {
+        let mut response = self.response();
+        if response.is_sent {
+            return Err(Status::new(
+                Code::FAILED_PRECONDITION,
+                "the metadata of the response has been sent",
+            ));
+        }
+        let mut entries = response.entries.clone();
+        entries.insert(key, value.into());
+        entries.check(&self.peer.shared().limits)?;
+        response.entries = entries;
+        Ok(())
+    }
+
+    fn response(&self) -> MutexGuard<'_, ResponseMetadata> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what goes with the answer.
+    pub(crate) fn take_response_metadata(&self) -> Metadata {
+        std::mem::take(&mut self.response().entries)
+    }
+
+    /// From now on nothing more can be sent along.
+    pub(crate) fn seal_response_metadata(&self) {
+        self.response().is_sent = true;
     }
 }
 

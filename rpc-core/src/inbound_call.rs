@@ -14,9 +14,10 @@ use crate::{
     context::Context,
     error::{DetailsWriter, RpcError},
     items::{IncomingItems, OutgoingItems},
+    metadata::Metadata,
     protocol::{
-        CallId, FIRST_PIECE_BYTES, Frame, Head, StreamCredit, StreamRef, body_too_large,
-        error_frame, error_options,
+        CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, StreamCredit, StreamRef,
+        body_too_large, error_frame, error_options,
     },
     scratch,
     status::{Code, Status},
@@ -76,10 +77,15 @@ impl InboundCall {
 
     /// Accepts a call with a stream: its deadline no longer holds.
     pub fn accept(&self) {
-        if let Some(stream) = self.stream {
-            let shared = self.context.peer.shared();
-            shared.update(|state, _| state.connection.accept_stream(stream, self.credit));
-        }
+        let Some(stream) = self.stream else {
+            return;
+        };
+        let metadata = self.context.take_response_metadata();
+        let shared = self.context.peer.shared();
+        shared.update(|state, _| {
+            let connection = &mut state.connection;
+            connection.accept_stream(stream, self.credit, &metadata);
+        });
     }
 
     /// Accepts the call, sends the items of a stream, and makes the reply that ends it.
@@ -100,6 +106,7 @@ impl InboundCall {
         T: Serialize,
         E: RpcError,
     {
+        self.context.seal_response_metadata();
         self.accept();
         let Some(stream) = self.stream else {
             return self.unknown();
@@ -120,7 +127,7 @@ impl InboundCall {
                 Some(Err(error)) => return self.respond_result(&Err::<(), E>(error)),
                 None => {
                     return Reply {
-                        outcome: Outcome::Response,
+                        outcome: Outcome::Response(Metadata::default()),
                         body: Vec::new(),
                     };
                 }
@@ -135,7 +142,7 @@ impl InboundCall {
         let mut body = scratch::take();
         match body::encode(self.codec, value, &mut body) {
             Ok(()) => Reply {
-                outcome: Outcome::Response,
+                outcome: Outcome::Response(self.context.take_response_metadata()),
                 body,
             },
             Err(error) => {
@@ -194,7 +201,7 @@ pub struct Reply {
 
 #[derive(Debug)]
 enum Outcome {
-    Response,
+    Response(Metadata),
     Error(Status),
     Nothing,
 }
@@ -225,22 +232,37 @@ impl Reply {
                 self.body = Vec::new();
                 self
             }
-            Outcome::Response if bytes > max_body_bytes => {
+            Outcome::Response(_) if bytes > max_body_bytes => {
                 Reply::error(body_too_large(bytes, max_body_bytes))
             }
             _ => self,
         }
     }
 
-    /// The body of a large response.
-    pub(crate) fn into_body(self) -> Bytes {
-        self.body.into()
+    /// The body of a large response, and the metadata that goes with it.
+    pub(crate) fn into_large(self) -> (Bytes, Metadata) {
+        let metadata = match self.outcome {
+            Outcome::Response(metadata) => metadata,
+            Outcome::Error(_) | Outcome::Nothing => Metadata::default(),
+        };
+        (self.body.into(), metadata)
     }
 
     /// Appends the terminal frame, and gives the buffer back. Not for large responses.
     pub(crate) fn encode(self, id: CallId, codec: Codec, out: &mut Vec<u8>) {
         match &self.outcome {
-            Outcome::Response | Outcome::Nothing => {
+            Outcome::Response(metadata) if !metadata.is_empty() => {
+                let mut options = OptionsBuilder::new(codec);
+                metadata.write(&mut options);
+                let options = options.finish();
+                let frame = Frame {
+                    head: Head::Response { id },
+                    options: options.as_options(),
+                    payload: &self.body,
+                };
+                frame.encode(codec, out);
+            }
+            Outcome::Response(_) | Outcome::Nothing => {
                 Frame::with_payload(Head::Response { id }, &self.body).encode(codec, out);
             }
             Outcome::Error(status) => {

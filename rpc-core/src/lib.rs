@@ -36,7 +36,7 @@ pub mod transport;
 pub use body::{Codec, bytes::Bytes};
 pub use call::{
     BySender, Call, DuplexCall, ItemSender, PendingCall, PendingStream, ResponseStream, StreamCall,
-    UploadCall,
+    UploadCall, WithMetadata,
 };
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};

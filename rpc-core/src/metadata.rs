@@ -1,4 +1,4 @@
-//! What a caller sends along with a call, beside its arguments.
+//! What travels with a call beside its arguments, and with its answer beside the result.
 
 use crate::{
     body::{Codec, bytes::Bytes},
@@ -118,12 +118,16 @@ impl Metadata {
                         "bad metadata key {key:?}: lower-case letters, digits, '-', '_' and '.', \
                          a letter first, and '-bin' at the end exactly for bytes"
                     ),
-                )
-                .with_fate(Fate::NotSent));
+                ));
+            }
+            if RESERVED_KEYS.contains(&&**key) {
+                return Err(Status::new(
+                    Code::INVALID_ARGUMENT,
+                    format!("the metadata key {key:?} is reserved for tracing"),
+                ));
             }
         }
         self.check_limits(limits)
-            .map_err(|status| status.with_fate(Fate::NotSent))
     }
 
     fn check_limits(&self, limits: &Limits) -> Result<(), Status> {
@@ -146,6 +150,44 @@ impl Metadata {
         ))
     }
 
+    /// Reads an entry of a peer's frame. An error is about this entry alone.
+    fn read(&mut self, key: &str, value: OptionValue<'_>) -> Result<(), Status> {
+        let value = match value {
+            OptionValue::Text(text) if !key.ends_with("-bin") => {
+                MetadataValue::Text(text.into_owned())
+            }
+            value => match value.bytes() {
+                Some(bytes) if key.ends_with("-bin") => {
+                    MetadataValue::Bytes(bytes.into_owned().into())
+                }
+                _ => {
+                    return Err(Status::new(
+                        Code::INVALID_ARGUMENT,
+                        format!("metadata {key:?} is of the wrong type"),
+                    ));
+                }
+            },
+        };
+        self.insert(key, value);
+        Ok(())
+    }
+
+    /// Reads what a peer's OPEN or RESPONSE carries.
+    pub(crate) fn of_response(options: Options<'_>, limits: &Limits) -> Result<Self, Status> {
+        let mut metadata = Metadata::default();
+        for (key, value) in options.entries() {
+            let OptionKey::Text(key) = key else {
+                continue;
+            };
+            if metadata.entries.len() > limits.max_metadata_entries {
+                break;
+            }
+            metadata.read(&key, value)?;
+        }
+        metadata.check_limits(limits)?;
+        Ok(metadata)
+    }
+
     pub(crate) fn write(&self, options: &mut OptionsBuilder) {
         for (key, value) in &self.entries {
             match value {
@@ -155,6 +197,9 @@ impl Metadata {
         }
     }
 }
+
+/// Those of W3C Trace Context.
+const RESERVED_KEYS: [&str; 2] = ["traceparent", "tracestate"];
 
 fn is_key(key: &str) -> bool {
     key.len() <= 64
@@ -243,26 +288,11 @@ impl CallOptions {
                 }
                 OptionKey::Integer(_) => {}
                 OptionKey::Text(key) => {
-                    let value = match value {
-                        OptionValue::Text(text) if !key.ends_with("-bin") => {
-                            MetadataValue::Text(text.into_owned())
-                        }
-                        value => match value.bytes() {
-                            Some(bytes) if key.ends_with("-bin") => {
-                                MetadataValue::Bytes(bytes.into_owned().into())
-                            }
-                            _ => {
-                                return refuse(
-                                    Code::INVALID_ARGUMENT,
-                                    format!("metadata {key:?} is of the wrong type"),
-                                );
-                            }
-                        },
-                    };
                     if result.metadata.entries.len() > limits.max_metadata_entries {
                         break;
                     }
-                    result.metadata.insert(&key, value);
+                    let read = result.metadata.read(&key, value);
+                    read.map_err(|status| status.with_fate(Fate::NotExecuted))?;
                 }
             }
         }

@@ -276,6 +276,7 @@ fn the_tables_of_limits_have_the_defaults() {
         limits.max_metadata_entries.to_string(),
         limits.max_metadata_bytes.to_string(),
         limits.outbound_queue_bytes.to_string(),
+        limits.connection_window_bytes.to_string(),
         milliseconds(limits.hello_timeout),
         milliseconds(limits.write_stall),
         body::MAX_NESTING.to_string(),

@@ -13,7 +13,7 @@ use tokio::{
 use wirecall_core::{
     Codec, ConnectionInfo,
     protocol::Side,
-    transport::{Role, WebSocket},
+    transport::{self, Role, WebSocket},
 };
 
 use crate::{
@@ -69,8 +69,8 @@ async fn serve_http(
     local_addr: SocketAddr,
     connections: &Connections,
 ) -> Option<Upgraded> {
-    // Small frames are written when they are ready, not when others have joined them.
-    let _ = stream.set_nodelay(true);
+    // One that cannot be tuned is about to fail.
+    let _ = transport::tune(&stream);
     let (upgraded, mut upgrade) = tokio::sync::oneshot::channel();
     let upgraded = std::sync::Mutex::new(Some(upgraded));
     let service = service_fn(|mut request: Request<Incoming>| {

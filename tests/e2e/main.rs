@@ -11,6 +11,7 @@ mod errors;
 mod hostile;
 mod large_bodies;
 mod limits;
+mod metadata;
 mod negotiation;
 mod notifications;
 mod raw_client;

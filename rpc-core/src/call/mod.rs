@@ -3,12 +3,14 @@
 //! - [`Call`], [`PendingCall`]: one request, one response
 //! - `streaming`: [`StreamCall`], [`UploadCall`] and [`DuplexCall`], with a stream down, up, or both
 //! - [`ResponseStream`] and [`ItemSender`]: the streams of such calls
+//! - [`WithMetadata`]: the answer together with what came along with it
 //! - `raw`: what they have in common, without the types
 
 mod raw;
 mod response_stream;
 mod sending;
 mod streaming;
+mod with_metadata;
 
 use std::{
     convert::Infallible,
@@ -33,6 +35,7 @@ use raw::{RawCall, Unsent, not_encoded};
 pub use response_stream::ResponseStream;
 pub use sending::{BySender, ItemSender};
 pub use streaming::{DuplexCall, PendingStream, StreamCall, UploadCall};
+pub use with_metadata::WithMetadata;
 
 /// What can be said of a call of any shape before it is made.
 macro_rules! call_options {

@@ -13,7 +13,7 @@ use crate::{
     body::{self, Codec},
     error::{CallError, Details, RpcError},
     inherited,
-    metadata::CallOptions,
+    metadata::{CallOptions, Metadata},
     method::Methods,
     peer::Peer,
     protocol::{
@@ -57,6 +57,8 @@ pub(super) struct RawCall {
     phase: Phase,
     /// Whether the call could not be sent at once, so that less than its time is left.
     has_waited: bool,
+    /// What came along with the answer.
+    pub(super) received: Metadata,
 }
 
 #[derive(Clone, Copy)]
@@ -93,6 +95,7 @@ impl RawCall {
             deadline: Deadline::Default,
             phase: Phase::New,
             has_waited: false,
+            received: Metadata::default(),
         }
     }
 
@@ -201,10 +204,14 @@ impl RawCall {
     ) -> Poll<Result<StreamRef, CallError<E>>> {
         let started = ready!(self.poll_sent(cx, encode))?;
         let stream = self.stream(started);
-        let is_open = self
-            .peer
-            .shared()
-            .update(|state, _| state.connection.poll_open(stream, cx.waker()));
+        let received = &mut self.received;
+        let is_open = self.peer.shared().update(|state, _| {
+            let is_open = state.connection.poll_open(stream, cx.waker());
+            if matches!(is_open, Poll::Ready(true)) {
+                *received = state.connection.take_metadata(started.index);
+            }
+            is_open
+        });
         if ready!(is_open) {
             return Poll::Ready(Ok(stream));
         }
@@ -257,9 +264,11 @@ impl RawCall {
         started: Started,
     ) -> Poll<(Answer, Vec<u8>)> {
         let mut buffer = scratch::take();
+        let received = &mut self.received;
         let answer = self.peer.shared().update(|state, wakers| {
             let connection = &mut state.connection;
-            connection.poll_answer(started.index, cx.waker(), &mut buffer, wakers)
+            let index = started.index;
+            connection.poll_answer(index, cx.waker(), &mut buffer, received, wakers)
         });
         match answer {
             Poll::Ready(answer) => {
@@ -347,7 +356,8 @@ impl RawCall {
             }
         };
         if let Some(options) = &self.options {
-            options.metadata.check(&self.peer.shared().limits)?;
+            let checked = options.metadata.check(&self.peer.shared().limits);
+            checked.map_err(|status| status.with_fate(Fate::NotSent))?;
         }
         let now = Instant::now();
         let mut deadline = timeout.and_then(|timeout| now.checked_add(timeout));

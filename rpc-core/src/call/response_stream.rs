@@ -16,6 +16,7 @@ use crate::{
     body,
     error::{CallError, RpcError},
     items::{Gone, IncomingItems},
+    metadata::Metadata,
     protocol::{StreamCredit, StreamRef},
     status::{Code, Status},
 };
@@ -43,6 +44,12 @@ impl<T, E> ResponseStream<T, E> {
             items: Some(items),
             result: PhantomData,
         }
+    }
+
+    /// What the callee sent along when it accepted the call.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.raw.received
     }
 }
 

@@ -139,7 +139,7 @@ impl<T: DeserializeOwned, E: RpcError> Future for PendingStream<T, E> {
 /// the stream is polled in a task of its own, until its end or that of the call.
 #[must_use = "a call is made when it is awaited or opened"]
 pub struct UploadCall<A, S, I, T, E = Infallible> {
-    raw: RawCall,
+    pub(super) raw: RawCall,
     arguments: A,
     source: Option<S>,
     result: Types<(I, T, E)>,

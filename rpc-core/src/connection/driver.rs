@@ -9,7 +9,7 @@ mod handlers;
 use std::{
     collections::VecDeque,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -114,7 +114,7 @@ struct Answers {
     bytes: Vec<u8>,
     ends: Vec<(CallId, usize)>,
     /// Responses that go in pieces.
-    large: Vec<(CallId, Bytes)>,
+    large: Vec<(CallId, Bytes, Metadata)>,
 }
 
 impl<T: Transport> Driver<T> {
@@ -325,6 +325,7 @@ impl<T: Transport> Driver<T> {
                 deadline,
                 priority: Priority::Normal,
                 metadata,
+                response: Mutex::default(),
             },
         }
     }
@@ -347,9 +348,10 @@ impl<T: Transport> Driver<T> {
             connection.answer_encoded(id, frame, wakers);
             start = end;
         }
-        for (id, body) in self.answers.large.drain(..) {
+        for (id, body, metadata) in self.answers.large.drain(..) {
             let wakers = &mut self.events.wakers;
-            state.connection.answer_large(id, body, wakers);
+            let connection = &mut state.connection;
+            connection.answer_large(id, body, &metadata, wakers);
         }
         for (id, task) in self.spawned.drain(..) {
             state.remember_task(id, task);

@@ -214,9 +214,10 @@ impl HandlerGuard {
         let limit = self.shared.lock().connection.max_outgoing_body_bytes();
         let reply = reply.limited(limit);
         if reply.is_large() {
-            let body = reply.into_body();
+            let (body, metadata) = reply.into_large();
             self.shared.update(|state, wakers| {
-                state.connection.answer_large(self.id, body, wakers);
+                let connection = &mut state.connection;
+                connection.answer_large(self.id, body, &metadata, wakers);
                 state.forget_task(self.id);
             });
             return;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{slots::Slots, stream::Streams};
 use crate::{
+    metadata::Metadata,
     priority::Priority,
     status::{Code, Fate, Status},
 };
@@ -65,6 +66,8 @@ struct Slot {
     sequence: u64,
     /// Where a small answer is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
+    /// What came along with the answer.
+    metadata: Metadata,
     /// For a call with a stream.
     streams: Option<Box<Streams>>,
     /// Which of the slot's calls this is, for handles that outlive theirs.
@@ -101,6 +104,7 @@ impl Calls {
                 priority: Priority::Normal,
                 sequence: 0,
                 buffer: Vec::new(),
+                metadata: Metadata::default(),
                 streams: None,
                 generation: 0,
             });
@@ -157,6 +161,23 @@ impl Calls {
         self.slots.get(index).is_some_and(|slot| {
             slot.open && slot.streams.is_none() && matches!(slot.local, Local::Waiting(_))
         })
+    }
+
+    /// Something came along with OPEN or RESPONSE.
+    pub(super) fn set_metadata(&mut self, index: usize, metadata: Metadata) {
+        if let Some(slot) = self.slots.get_mut(index)
+            && slot.open
+            && !matches!(slot.local, Local::Gone)
+            && !metadata.is_empty()
+        {
+            slot.metadata = metadata;
+        }
+    }
+
+    /// Takes out what came along with the answer so far.
+    pub(super) fn take_metadata(&mut self, index: usize) -> Metadata {
+        let slot = self.slots.get_mut(index);
+        slot.map_or_else(Metadata::default, |slot| std::mem::take(&mut slot.metadata))
     }
 
     /// The call was accepted: its deadline no longer holds.
@@ -283,12 +304,14 @@ impl Calls {
         }
     }
 
-    /// The caller asks for its answer. A copied one is put into `buffer`.
+    /// The caller asks for its answer. A copied one is put into `buffer`, and what came along with
+    /// it into `metadata`.
     pub(super) fn poll(
         &mut self,
         index: usize,
         waker: &Waker,
         buffer: &mut Vec<u8>,
+        metadata: &mut Metadata,
     ) -> Poll<Answer> {
         let slot = &mut self.slots[index];
         match &mut slot.local {
@@ -307,6 +330,9 @@ impl Calls {
                     // Not exchanged: each slot would end up with a large buffer of some thread.
                     buffer.clear();
                     buffer.extend_from_slice(&slot.buffer);
+                }
+                if !slot.metadata.is_empty() {
+                    *metadata = std::mem::take(&mut slot.metadata);
                 }
                 self.left(index);
                 Poll::Ready(answer)
@@ -335,6 +361,7 @@ impl Calls {
         let slot = &mut self.slots[index];
         slot.deadline = None;
         slot.streams = None;
+        slot.metadata = Metadata::default();
         if slot.open {
             self.tombstones += 1;
         } else {
@@ -428,7 +455,12 @@ mod tests {
     use super::*;
 
     fn poll(calls: &mut Calls, index: usize) -> Poll<Answer> {
-        calls.poll(index, Waker::noop(), &mut Vec::new())
+        calls.poll(
+            index,
+            Waker::noop(),
+            &mut Vec::new(),
+            &mut Metadata::default(),
+        )
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
+    metadata::Metadata,
     priority::Priority,
     status::{Code, Fate, Status},
 };
@@ -55,27 +56,6 @@ enum Phase {
     /// The peer's HELLO or WELCOME has not come.
     Opening,
     Open,
-}
-
-/// What the peer may send on the whole connection (W-FLOW-8).
-#[derive(Debug)]
-struct Window {
-    /// Bytes of messages that may still come. The last one may overshoot them.
-    left: i64,
-    /// Bytes that have come, and have not been granted again.
-    taken_in: usize,
-    /// Whether the message that is being read has a frame that is more than control.
-    counts: bool,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Window {
-            left: WINDOW_BYTES as i64,
-            taken_in: 0,
-            counts: false,
-        }
-    }
 }
 
 /// One end of a connection.
@@ -113,7 +93,11 @@ pub struct Connection {
     room_wakers: Vec<Waker>,
     /// Counted frames that came in.
     received: u64,
-    window: Window,
+    /// Bytes of messages that were taken in, and for which the peer's window was not opened again
+    /// (W-FLOW-8).
+    taken_in: usize,
+    /// Whether the message that is being read has a frame that is more than control.
+    is_beyond_control: bool,
 
     /// Notifications that this end may send.
     notify_credit: usize,
@@ -153,7 +137,8 @@ impl Connection {
             assembly: Assembly::default(),
             room_wakers: Vec::new(),
             received: 0,
-            window: Window::default(),
+            taken_in: 0,
+            is_beyond_control: false,
             notify_credit: 0,
             notify_waiting: Waiters::default(),
             notify_granted,
@@ -214,50 +199,41 @@ impl Connection {
         let mut finished = false;
         for _ in 0..limit {
             let Some(frame) = next_frame(self.codec, message, position)? else {
-                self.taken_in(message.len())?;
+                self.taken_in(message.len());
                 if !self.is_congested() {
                     self.write_pong();
                 }
                 finished = true;
                 break;
             };
-            self.window.counts |= !frame.head.is_control();
+            self.is_beyond_control |= !frame.head.is_control();
             self.frame(&frame, message, now, methods, events)?;
         }
         unpin_message(message, &mut events.queue[first..]);
         Ok(finished)
     }
 
-    /// A message has been taken in: what stood in it is handed over, and in the end the peer may
-    /// send as much again.
-    fn taken_in(&mut self, bytes: usize) -> Result<(), ProtocolError> {
-        if !std::mem::take(&mut self.window.counts) {
-            return Ok(());
+    /// A message has been taken in, and what stood in it handed over: the peer may send as much
+    /// again. It is told when that is half of the window.
+    fn taken_in(&mut self, bytes: usize) {
+        if std::mem::take(&mut self.is_beyond_control) {
+            self.taken_in += bytes;
+            if self.taken_in * 2 >= self.limits.connection_window_bytes {
+                let bytes = std::mem::take(&mut self.taken_in);
+                self.open_window(bytes);
+            }
         }
-        if self.window.left <= 0 {
-            return Err(ProtocolError::Flood(
-                "a message beyond the connection's window",
-            ));
-        }
-        self.window.left -= bytes as i64;
-        self.window.taken_in += bytes;
-        if self.window.taken_in * 2 >= self.limits.connection_window_bytes {
-            let bytes = std::mem::take(&mut self.window.taken_in);
-            self.grant_window(bytes);
-        }
-        Ok(())
     }
 
     /// Lets the peer send more than is agreed on for the beginning, if the limits do.
     fn widen_window(&mut self) {
         let more = self.limits.connection_window_bytes - WINDOW_BYTES;
         if more > 0 {
-            self.grant_window(more);
+            self.open_window(more);
         }
     }
 
-    fn grant_window(&mut self, bytes: usize) {
-        self.window.left += bytes as i64;
+    fn open_window(&mut self, bytes: usize) {
         self.outbox.push_control(&Frame::new(Head::Credit {
             id: CallId::CONNECTION,
             items: 0,
@@ -302,10 +278,9 @@ impl Connection {
     ) -> Result<(), ProtocolError> {
         match &frame.head {
             Head::Response { id } => {
+                // An unknown id is a race that was lost: a late answer.
                 if let Some(index) = self.own_call(*id) {
-                    // An unknown id is a race that was lost: a late answer.
-                    self.calls
-                        .respond(index, frame.payload, message, &mut events.wakers);
+                    self.response(index, frame, message, events);
                 }
                 self.admit_calls(&mut events.wakers);
             }
@@ -372,6 +347,17 @@ impl Connection {
             | Head::Ignored { .. } => {}
         }
         Ok(())
+    }
+
+    fn response(&mut self, index: usize, frame: &Frame<'_>, message: &Bytes, events: &mut Events) {
+        if !frame.options.is_empty() {
+            match Metadata::of_response(frame.options, &self.limits) {
+                Ok(metadata) => self.calls.set_metadata(index, metadata),
+                Err(status) => return self.end_own(index, status, events),
+            }
+        }
+        self.calls
+            .respond(index, frame.payload, message, &mut events.wakers);
     }
 
     /// A frame that says something which this end would get wrong: it ends the call that it belongs

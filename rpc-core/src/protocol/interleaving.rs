@@ -20,7 +20,9 @@ use super::{
     Outgoing, Position, Resolve, Side, StreamCredit, StreamRef, StreamSpec, Target, error_frame,
     error_options,
 };
-use crate::{Code, Codec, Fate, Limits, Priority, Status, metadata::CallOptions, method::Method};
+use crate::{
+    Code, Codec, Fate, Limits, Metadata, Priority, Status, metadata::CallOptions, method::Method,
+};
 
 const KINDS: [(&str, MethodKind); 4] = [
     ("unary", MethodKind::Unary),
@@ -582,7 +584,7 @@ impl World {
             return;
         }
         let connection = &mut self.ends[1 - call.caller].connection;
-        connection.accept_stream(call.theirs, call.accepts);
+        connection.accept_stream(call.theirs, call.accepts, &Metadata::default());
         call.is_accepted = true;
     }
 
@@ -667,9 +669,10 @@ impl World {
         let mut buffer = Vec::new();
         let mut wakers = Vec::new();
         let index = call.index;
-        let answer = call
-            .main
-            .poll(|waker| connection.poll_answer(index, waker, &mut buffer, &mut wakers));
+        let answer = call.main.poll(|waker| {
+            let mut metadata = Metadata::default();
+            connection.poll_answer(index, waker, &mut buffer, &mut metadata, &mut wakers)
+        });
         wake(wakers);
         let Some(answer) = answer else {
             return false;

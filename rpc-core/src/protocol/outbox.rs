@@ -211,7 +211,7 @@ impl Outbox {
         }
         for priority in Priority::DESCENDING {
             let before = batch.len();
-            self.add_pieces(priority);
+            self.add_pieces(priority, before);
             let level = &mut self.levels[priority as usize];
             while self.window > 0 && (batch.len() == before || batch.len() < BATCH_BYTES) {
                 let taken = level.take_message(batch);
@@ -229,9 +229,9 @@ impl Outbox {
         self.large.is_empty() && waiting.count() <= 1 && self.len() <= BATCH_BYTES
     }
 
-    /// Queues pieces of large bodies behind the frames of their priority: some if little else is
-    /// to be written, and one in any case.
-    fn add_pieces(&mut self, priority: Priority) {
+    /// Queues pieces of large bodies behind the frames of their priority: one in any case, and more
+    /// if little else is to be written, of which `before` bytes go before.
+    fn add_pieces(&mut self, priority: Priority, before: usize) {
         let Outbox {
             large,
             levels,
@@ -242,7 +242,7 @@ impl Outbox {
         let mut is_first = true;
         while *window > 0
             && large.contains_priority(priority)
-            && (is_first || levels[priority as usize].len() < PIECES_A_BATCH_BYTES)
+            && (is_first || before + levels[priority as usize].len() < PIECES_A_BATCH_BYTES)
         {
             is_first = false;
             large.next_piece(*codec, priority, |priority, output| {
@@ -253,5 +253,129 @@ impl Outbox {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Frames;
+
+    const CODEC: Codec = Codec::MessagePack;
+
+    fn item(id: u64, body: &[u8]) -> Frame<'_> {
+        let id = CallId::new(id);
+        Frame::with_payload(Head::Item { id }, body)
+    }
+
+    fn outbox() -> Outbox {
+        Outbox::new(CODEC)
+    }
+
+    /// The ids and kinds of the frames that go next.
+    fn taken(outbox: &mut Outbox) -> Vec<(u64, u8)> {
+        let mut batch = Batch::default();
+        outbox.take(&mut batch);
+        batch
+            .messages()
+            .flat_map(|message| Frames::new(CODEC, message))
+            .map(|frame| {
+                let head = frame.expect("a frame").head;
+                let id = match head {
+                    Head::Item { id } | Head::Chunk { id, .. } => id.value(),
+                    _ => 0,
+                };
+                (id, head.kind())
+            })
+            .collect()
+    }
+
+    fn ids(outbox: &mut Outbox) -> Vec<u64> {
+        taken(outbox).into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn what_is_more_urgent_goes_first_and_control_before_all() {
+        let mut outbox = outbox();
+        for (id, priority) in [
+            (1, Priority::Low),
+            (3, Priority::Normal),
+            (5, Priority::High),
+            (7, Priority::Normal),
+        ] {
+            outbox.push(priority, &item(id, b"x"));
+        }
+        outbox.push_control(&Frame::new(Head::Ping { count: 0, token: 0 }));
+        assert_eq!(ids(&mut outbox), [0, 5, 3, 7, 1]);
+        assert!(!outbox.has_output());
+    }
+
+    #[test]
+    fn a_lower_priority_goes_on_while_a_higher_one_has_more_than_can_be_written() {
+        let mut outbox = outbox();
+        let body = vec![0; 60_000];
+        for _ in 0..10 {
+            outbox.push(Priority::High, &item(5, &body));
+            outbox.push(Priority::Low, &item(1, &body));
+        }
+        let first = ids(&mut outbox);
+        assert_eq!(first.iter().filter(|id| **id == 1).count(), 2, "{first:?}");
+        assert_eq!(first.iter().filter(|id| **id == 5).count(), 4, "{first:?}");
+        // What is urgent and comes now does not wait for what was there before.
+        outbox.push(Priority::High, &item(7, b"x"));
+        assert!(outbox.len() > 10 * 60_000);
+        while !ids(&mut outbox).contains(&7) {}
+        assert!(outbox.len() > 3 * 60_000, "the low ones are not through");
+    }
+
+    #[test]
+    fn large_bodies_of_each_priority_go_on_and_the_higher_one_does_not_wait() {
+        let mut outbox = outbox();
+        let body = Bytes::from(vec![0; 1 << 20]);
+        for (id, priority) in [(1, Priority::Low), (5, Priority::High)] {
+            outbox.push_large(priority, &item(id, &[]), body.clone());
+        }
+        let mut ends: Vec<u64> = Vec::new();
+        let mut low = 0;
+        while outbox.has_output() {
+            // As the peer does when it takes them in.
+            outbox.open_window(1 << 20);
+            let taken = taken(&mut outbox);
+            let low_now = taken.iter().filter(|(id, _)| *id == 1).count();
+            assert!(low_now > 0 || ends.contains(&1), "{taken:?}");
+            if ends.is_empty() {
+                low += low_now;
+            }
+            let has_ended = |id: &u64| !outbox.large.contains(CallId::new(*id));
+            for id in [1, 5].into_iter().filter(has_ended) {
+                if !ends.contains(&id) {
+                    ends.push(id);
+                }
+            }
+        }
+        assert_eq!(ends[0], 5);
+        assert!(low < 64, "{low} pieces of the lower one went before");
+    }
+
+    #[test]
+    fn nothing_but_control_goes_beyond_the_window() {
+        let mut outbox = outbox();
+        let body = vec![0; 60_000];
+        let mut items = 0;
+        loop {
+            outbox.push(Priority::Normal, &item(3, &body));
+            if !outbox.has_output() {
+                break;
+            }
+            items += ids(&mut outbox).len();
+        }
+        // One message may overshoot.
+        assert!((17..=19).contains(&items), "{items}");
+        assert!(outbox.is_window_shut());
+        outbox.push_control(&Frame::new(Head::Ping { count: 0, token: 0 }));
+        assert_eq!(ids(&mut outbox), [0]);
+        outbox.open_window(70_000);
+        assert!(!outbox.is_window_shut());
+        assert_eq!(ids(&mut outbox), [3]);
     }
 }

@@ -1,9 +1,11 @@
 //! What carries messages: the smallest interface that the engine needs.
 //!
 //! - [`websocket`](WebSocket): over anything that reads and writes bytes
+//! - [`tune`]: what a TCP socket is told
 //! - [`memory`]: within a process, for tests
 
 pub mod memory;
+mod socket;
 mod websocket;
 
 use std::{
@@ -14,6 +16,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::close::CloseCode;
+pub use socket::tune;
 pub use websocket::{Role, WebSocket};
 
 /// A whole message, as one end sent it.

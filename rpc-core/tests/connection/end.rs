@@ -163,6 +163,7 @@ pub(crate) enum Written {
     Credit {
         id: u64,
         items: u64,
+        bytes: u64,
     },
     /// A kind.
     Other(u8),
@@ -184,9 +185,10 @@ impl Written {
                 count: *count,
                 token: *token,
             },
-            Head::Credit { id, items, .. } => Written::Credit {
+            Head::Credit { id, items, bytes } => Written::Credit {
                 id: id.value(),
                 items: *items,
+                bytes: *bytes,
             },
             head => Written::Other(head.kind()),
         }

@@ -151,7 +151,11 @@ fn an_unknown_notification_is_dropped_and_gives_its_credit_back() {
         for _ in 0..10 {
             let unknown = vec![notify("Chat.gone"); 2];
             acceptor.receive(&unknown).expect("within credit");
-            let credit = Written::Credit { id: 1, items: 2 };
+            let credit = Written::Credit {
+                id: 1,
+                items: 2,
+                bytes: 0,
+            };
             assert_eq!(acceptor.output(), [credit]);
         }
         assert_eq!(acceptor.notifications(), 0);

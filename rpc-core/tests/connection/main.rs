@@ -9,3 +9,4 @@ mod limits;
 mod methods;
 mod options;
 mod streams;
+mod window;

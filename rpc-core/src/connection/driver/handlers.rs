@@ -39,7 +39,8 @@ impl<T: Transport> Driver<T> {
             Dispatched::Done(reply) => {
                 let reply = reply.limited(self.max_body_bytes);
                 if reply.is_large() {
-                    self.answers.large.push((id, reply.into_body()));
+                    let (body, metadata) = reply.into_large();
+                    self.answers.large.push((id, body, metadata));
                     // One at a time: the next may have to wait until this one is written.
                     self.is_congested = true;
                     return;

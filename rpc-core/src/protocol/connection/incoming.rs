@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Connection;
 use crate::{
-    metadata::CallOptions,
+    metadata::{CallOptions, Metadata},
     method::MAX_ALIASES,
     priority::Priority,
     protocol::{
@@ -16,6 +16,7 @@ use crate::{
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
         inbound::{Entry, Stop},
+        options::OptionsBuilder,
     },
     status::{Code, Fate, Status},
 };
@@ -253,11 +254,23 @@ impl Connection {
     }
 
     /// Writes a RESPONSE with a large body, unless the call is over.
-    pub(crate) fn answer_large(&mut self, id: CallId, body: Bytes, wakers: &mut Vec<Waker>) {
+    pub(crate) fn answer_large(
+        &mut self,
+        id: CallId,
+        body: Bytes,
+        metadata: &Metadata,
+        wakers: &mut Vec<Waker>,
+    ) {
         if let Some(ended) = self.inbound.remove(id, wakers)
             && self.closed.is_none()
         {
-            let frame = Frame::new(Head::Response { id });
+            let mut options = OptionsBuilder::new(self.codec);
+            metadata.write(&mut options);
+            let options = options.finish();
+            let frame = Frame {
+                options: options.as_options(),
+                ..Frame::new(Head::Response { id })
+            };
             self.outbox.push_large(ended.priority, &frame, body);
         }
     }

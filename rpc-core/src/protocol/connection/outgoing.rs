@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Connection, Phase, StreamSpec};
 use crate::{
+    metadata::Metadata,
     method::Method,
     priority::Priority,
     protocol::{
@@ -162,19 +163,26 @@ impl Connection {
         self.admit_calls(wakers);
     }
 
-    /// Asks for a call's answer. A small one is put into `buffer`.
+    /// Asks for a call's answer. A small one is put into `buffer`, and what came along with it into
+    /// `metadata`.
     pub(crate) fn poll_answer(
         &mut self,
         index: usize,
         waker: &Waker,
         buffer: &mut Vec<u8>,
+        metadata: &mut Metadata,
         wakers: &mut Vec<Waker>,
     ) -> Poll<Answer> {
-        let answer = self.calls.poll(index, waker, buffer);
+        let answer = self.calls.poll(index, waker, buffer, metadata);
         if answer.is_ready() {
             self.admit_calls(wakers);
         }
         answer
+    }
+
+    /// What came along with the acceptance of a call.
+    pub(crate) fn take_metadata(&mut self, index: usize) -> Metadata {
+        self.calls.take_metadata(index)
     }
 
     /// A caller has given up. The peer is told if it still works on the call.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Connection;
 use crate::{
+    metadata::Metadata,
     protocol::{
         event::{Event, Events, MethodKind},
         failure::body_too_large,
@@ -98,7 +99,12 @@ impl Connection {
 
     /// The callee accepts the call, and grants `credit` for the caller's stream if that is
     /// something else than what it has announced.
-    pub(crate) fn accept_stream(&mut self, stream: StreamRef, credit: Option<StreamCredit>) {
+    pub(crate) fn accept_stream(
+        &mut self,
+        stream: StreamRef,
+        credit: Option<StreamCredit>,
+        metadata: &Metadata,
+    ) {
         let announced = self.limits.stream_credit;
         let Some(streams) = self.streams(stream) else {
             return;
@@ -121,6 +127,7 @@ impl Connection {
         if let Some(credit) = credit {
             credit.write(&mut options);
         }
+        metadata.write(&mut options);
         let options = options.finish();
         let frame = Frame {
             head: Head::Open { id: stream.id },
@@ -344,6 +351,10 @@ impl Connection {
             );
             self.fail_own(index, status.with_fate(Fate::Unknown), events);
             return;
+        }
+        match Metadata::of_response(options, &self.limits) {
+            Ok(metadata) => self.calls.set_metadata(index, metadata),
+            Err(status) => return self.fail_own(index, status.with_fate(Fate::Unknown), events),
         }
         let announced = self.peer.stream_credit;
         let mut credit = announced;
