@@ -99,7 +99,10 @@ async fn an_error_has_no_metadata_and_a_stream_that_has_begun_takes_none() {
     assert_eq!(failed.code(), Code::NOT_FOUND);
     let codes: Vec<_> = library.late().await.unwrap().collect().await;
     assert_eq!(codes.len(), 1);
-    assert_eq!(codes[0].as_ref().unwrap(), &Code::FAILED_PRECONDITION.value());
+    assert_eq!(
+        codes[0].as_ref().unwrap(),
+        &Code::FAILED_PRECONDITION.value()
+    );
 }
 
 #[tokio::test]
