@@ -17,7 +17,7 @@ use crate::{
     metadata::Metadata,
     protocol::{
         CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, StreamCredit, StreamRef,
-        body_too_large, error_frame, error_options,
+        begin_response, body_too_large, end_response, error_frame, error_options,
     },
     scratch,
     status::{Code, Status},
@@ -140,16 +140,23 @@ impl InboundCall {
     /// The reply of a method that cannot fail.
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
         let mut body = scratch::take();
-        match body::encode(self.codec, value, &mut body) {
-            Ok(()) => Reply {
-                outcome: Outcome::Response(self.context.take_response_metadata()),
-                body,
-            },
-            Err(error) => {
-                scratch::put(body);
-                Reply::error(error.into_status())
+        let metadata = self.context.take_response_metadata();
+        // As a rule the frame is written around its body at once.
+        let response = match (self.codec, self.context.id) {
+            (Codec::MessagePack, Some(id)) if metadata.is_empty() => {
+                Some(begin_response(&mut body, id))
             }
+            _ => None,
+        };
+        if let Err(error) = body::encode(self.codec, value, &mut body) {
+            scratch::put(body);
+            return Reply::error(error.into_status());
         }
+        let outcome = match response {
+            Some(start) => Outcome::Encoded(end_response(&mut body, start)),
+            None => Outcome::Response(metadata),
+        };
+        Reply { outcome, body }
     }
 
     /// The reply of a method that can fail.
@@ -195,12 +202,15 @@ impl InboundCall {
 #[derive(Debug)]
 pub struct Reply {
     outcome: Outcome,
-    /// The encoded result or details, in a thread's buffer.
+    /// The encoded result or details, in a thread's buffer. For [`Outcome::Encoded`] with the frame
+    /// around it.
     body: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Outcome {
+    /// A whole RESPONSE, in which the result begins there.
+    Encoded(usize),
     Response(Metadata),
     Error(Status),
     Nothing,
@@ -218,21 +228,28 @@ impl Reply {
         Reply::error(Status::new(Code::INTERNAL, "the handler panicked"))
     }
 
+    fn body_len(&self) -> usize {
+        match self.outcome {
+            Outcome::Encoded(start) => self.body.len() - start,
+            _ => self.body.len(),
+        }
+    }
+
     /// Whether the body goes in pieces.
     pub(crate) fn is_large(&self) -> bool {
-        self.body.len() > FIRST_PIECE_BYTES
+        self.body_len() > FIRST_PIECE_BYTES
     }
 
     /// The reply as it can be sent: a body that the peer would not take becomes an error, and
     /// details that are too large are left out, since code and message can do without.
     pub(crate) fn limited(mut self, max_body_bytes: usize) -> Self {
-        let bytes = self.body.len();
+        let bytes = self.body_len();
         match self.outcome {
             Outcome::Error(_) if bytes > max_body_bytes.min(FIRST_PIECE_BYTES) => {
                 self.body = Vec::new();
                 self
             }
-            Outcome::Response(_) if bytes > max_body_bytes => {
+            Outcome::Encoded(_) | Outcome::Response(_) if bytes > max_body_bytes => {
                 Reply::error(body_too_large(bytes, max_body_bytes))
             }
             _ => self,
@@ -241,35 +258,38 @@ impl Reply {
 
     /// The body of a large response, and the metadata that goes with it.
     pub(crate) fn into_large(self) -> (Bytes, Metadata) {
-        let metadata = match self.outcome {
-            Outcome::Response(metadata) => metadata,
-            Outcome::Error(_) | Outcome::Nothing => Metadata::default(),
-        };
-        (self.body.into(), metadata)
+        let body = Bytes::from(self.body);
+        match self.outcome {
+            Outcome::Encoded(start) => (body.slice(start..), Metadata::default()),
+            Outcome::Response(metadata) => (body, metadata),
+            Outcome::Error(_) | Outcome::Nothing => (body, Metadata::default()),
+        }
     }
 
-    /// Appends the terminal frame, and gives the buffer back. Not for large responses.
-    pub(crate) fn encode(self, id: CallId, codec: Codec, out: &mut Vec<u8>) {
-        match &self.outcome {
-            Outcome::Response(metadata) if !metadata.is_empty() => {
-                let mut options = OptionsBuilder::new(codec);
-                metadata.write(&mut options);
-                let options = options.finish();
-                let frame = Frame {
+    /// The terminal frame, in a thread's buffer. Not for large responses.
+    pub(crate) fn into_frame(self, id: CallId, codec: Codec) -> Vec<u8> {
+        let options;
+        let frame = match &self.outcome {
+            Outcome::Encoded(_) => return self.body,
+            Outcome::Response(metadata) => {
+                let mut builder = OptionsBuilder::new(codec);
+                metadata.write(&mut builder);
+                options = builder.finish();
+                Frame {
                     head: Head::Response { id },
                     options: options.as_options(),
                     payload: &self.body,
-                };
-                frame.encode(codec, out);
+                }
             }
-            Outcome::Response(_) | Outcome::Nothing => {
-                Frame::with_payload(Head::Response { id }, &self.body).encode(codec, out);
-            }
+            Outcome::Nothing => Frame::with_payload(Head::Response { id }, &self.body),
             Outcome::Error(status) => {
-                let options = error_options(codec, status);
-                error_frame(id, status, &options, &self.body).encode(codec, out);
+                options = error_options(codec, status);
+                error_frame(id, status, &options, &self.body)
             }
-        }
+        };
+        let mut encoded = scratch::take();
+        frame.encode(codec, &mut encoded);
         scratch::put(self.body);
+        encoded
     }
 }

@@ -17,7 +17,12 @@ use crate::{
 /// `traceparent` and `tracestate` are reserved for tracing. No key stands twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    entries: Vec<(String, MetadataValue)>,
+    /// In a box, since most calls have none and pass this on by value.
+    #[expect(
+        clippy::box_collection,
+        reason = "one pointer, and nothing to drop where it is none"
+    )]
+    entries: Option<Box<Vec<(String, MetadataValue)>>>,
 }
 
 /// A value of [`Metadata`].
@@ -83,33 +88,37 @@ impl Metadata {
     }
 
     fn value(&self, key: &str) -> Option<&MetadataValue> {
-        let entry = self.entries.iter().find(|(name, _)| name == key)?;
+        let entry = self.entries().iter().find(|(name, _)| name == key)?;
         Some(&entry.1)
+    }
+
+    fn entries(&self) -> &[(String, MetadataValue)] {
+        self.entries.as_ref().map_or(&[], |entries| entries)
     }
 
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        let entries = self.entries().iter();
+        entries.map(|(key, value)| (key.as_str(), value))
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_none()
     }
 
     pub(crate) fn insert(&mut self, key: &str, value: MetadataValue) {
-        match self.entries.iter_mut().find(|(name, _)| name == key) {
+        let entries = self.entries.get_or_insert_default();
+        match entries.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => *old = value,
-            None => self.entries.push((key.to_owned(), value)),
+            None => entries.push((key.to_owned(), value)),
         }
     }
 
     /// Checks keys and limits before anything is sent.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), Status> {
-        for (key, value) in &self.entries {
+        for (key, value) in self.entries() {
             let binary = matches!(value, MetadataValue::Bytes(_));
             if !is_key(key) || binary != key.ends_with("-bin") {
                 return Err(Status::new(
@@ -131,19 +140,19 @@ impl Metadata {
     }
 
     fn check_limits(&self, limits: &Limits) -> Result<(), Status> {
-        let bytes: usize = self
-            .entries
+        let entries = self.entries();
+        let bytes: usize = entries
             .iter()
             .map(|(key, value)| key.len() + value.len())
             .sum();
-        if self.entries.len() <= limits.max_metadata_entries && bytes <= limits.max_metadata_bytes {
+        if entries.len() <= limits.max_metadata_entries && bytes <= limits.max_metadata_bytes {
             return Ok(());
         }
         Err(Status::new(
             Code::RESOURCE_EXHAUSTED,
             format!(
                 "metadata has {} entries and {bytes} bytes, the limits are {} and {}",
-                self.entries.len(),
+                entries.len(),
                 limits.max_metadata_entries,
                 limits.max_metadata_bytes
             ),
@@ -179,7 +188,7 @@ impl Metadata {
             let OptionKey::Text(key) = key else {
                 continue;
             };
-            if metadata.entries.len() > limits.max_metadata_entries {
+            if metadata.entries().len() > limits.max_metadata_entries {
                 break;
             }
             metadata.read(&key, value)?;
@@ -189,7 +198,7 @@ impl Metadata {
     }
 
     pub(crate) fn write(&self, options: &mut OptionsBuilder) {
-        for (key, value) in &self.entries {
+        for (key, value) in self.entries() {
             match value {
                 MetadataValue::Text(text) => options.metadata_text(key, text),
                 MetadataValue::Bytes(bytes) => options.metadata_bytes(key, bytes),
@@ -288,7 +297,7 @@ impl CallOptions {
                 }
                 OptionKey::Integer(_) => {}
                 OptionKey::Text(key) => {
-                    if result.metadata.entries.len() > limits.max_metadata_entries {
+                    if result.metadata.entries().len() > limits.max_metadata_entries {
                         break;
                     }
                     let read = result.metadata.read(&key, value);

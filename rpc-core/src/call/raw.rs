@@ -70,6 +70,14 @@ enum Deadline {
     At(Option<Instant>),
 }
 
+/// How long a call that is about to be sent may take.
+#[derive(Clone, Copy)]
+enum Limit {
+    Never,
+    After(Duration),
+    At(Instant),
+}
+
 enum Phase {
     New,
     /// Waiting for room in flight.
@@ -298,8 +306,8 @@ impl RawCall {
         waker: Option<&Waker>,
         ticket: Option<Ticket>,
     ) -> Result<bool, Status> {
-        let deadline = self.begin()?;
-        if let (Some(deadline), true) = (deadline, self.has_waited) {
+        let limit = self.begin()?;
+        if let (Limit::At(deadline), true) = (limit, self.has_waited) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Status::new(
@@ -327,7 +335,14 @@ impl RawCall {
             priority,
         };
         self.phase = Phase::Ended;
+        let ends = &mut self.deadline;
         let admission = self.peer.shared().update(|state, wakers| {
+            let deadline = match limit {
+                Limit::Never => None,
+                Limit::At(deadline) => Some(deadline),
+                Limit::After(timeout) => state.now().checked_add(timeout),
+            };
+            *ends = Deadline::At(deadline);
             state
                 .connection
                 .start_call(outgoing, deadline, waker, ticket, wakers)
@@ -340,11 +355,12 @@ impl RawCall {
         Ok(!matches!(self.phase, Phase::New))
     }
 
-    /// Fixes the deadline, the first time.
-    fn begin(&mut self) -> Result<Option<Instant>, Status> {
+    /// Looks at the options, the first time, and says how long the call may take.
+    #[inline]
+    fn begin(&mut self) -> Result<Limit, Status> {
         let default = self.peer.shared().limits.default_deadline;
         let timeout = match self.deadline {
-            Deadline::At(deadline) => return Ok(deadline),
+            Deadline::At(deadline) => return Ok(deadline.map_or(Limit::Never, Limit::At)),
             Deadline::Default => default,
             Deadline::After(timeout) => {
                 let timeout = Some(timeout).filter(|timeout| *timeout != Duration::MAX);
@@ -359,21 +375,26 @@ impl RawCall {
             let checked = options.metadata.check(&self.peer.shared().limits);
             checked.map_err(|status| status.with_fate(Fate::NotSent))?;
         }
+        Ok(match inherited::deadline() {
+            Some(inherited) => self.inherit(timeout, inherited),
+            None => timeout.map_or(Limit::Never, Limit::After),
+        })
+    }
+
+    /// The earlier one of the call's own deadline and of its maker's.
+    fn inherit(&mut self, timeout: Option<Duration>, inherited: Instant) -> Limit {
         let now = Instant::now();
-        let mut deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        if let Some(inherited) = inherited::deadline()
-            && deadline.is_none_or(|deadline| inherited < deadline)
-        {
-            let left = inherited.saturating_duration_since(now);
-            // One that is almost what the callee assumes anyway is not worth its bytes: the caller
-            // cancels in time.
-            if timeout.is_none_or(|timeout| left < timeout - timeout / 10) {
-                self.options().deadline_ms = Some(deadline_ms(Some(left)));
-            }
-            deadline = Some(inherited);
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        if deadline.is_some_and(|deadline| deadline <= inherited) {
+            return timeout.map_or(Limit::Never, Limit::After);
         }
-        self.deadline = Deadline::At(deadline);
-        Ok(deadline)
+        let left = inherited.saturating_duration_since(now);
+        // One that is almost what the callee assumes anyway is not worth its bytes: the caller
+        // cancels in time.
+        if timeout.is_none_or(|timeout| left < timeout - timeout / 10) {
+            self.options().deadline_ms = Some(deadline_ms(Some(left)));
+        }
+        Limit::At(inherited)
     }
 
     /// Waits for room in flight, until the deadline.

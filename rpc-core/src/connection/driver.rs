@@ -378,6 +378,7 @@ impl<T: Transport> Driver<T> {
             let mut wakers = Vec::new();
             let shared = self.shared.clone();
             let mut state = shared.lock();
+            state.now = None;
             self.arm_timer(cx, state.connection.next_timeout());
             if !state.connection.has_output() {
                 self.has_yielded = false;
@@ -388,6 +389,7 @@ impl<T: Transport> Driver<T> {
             let (calls, handlers) = state.connection.in_flight();
             if state.has_company && !self.has_yielded && (calls > 1 || handlers > 1) {
                 self.has_yielded = true;
+                state.now = Some(Instant::now());
                 drop(state);
                 cx.waker().wake_by_ref();
                 return Ok(());
@@ -480,6 +482,7 @@ impl<T: Transport> Driver<T> {
         }
         let shared = self.shared.clone();
         let mut state = shared.lock();
+        state.now = None;
         self.arm_timer(cx, state.connection.next_timeout());
         if let Some(reason) = state.close.take() {
             return Err(reason);

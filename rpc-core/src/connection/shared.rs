@@ -10,7 +10,7 @@ use std::{
     task::Waker,
 };
 
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) driver: Option<Waker>,
     /// The connection's task, whatever it does.
     pub(crate) task: Option<Waker>,
+    /// The time, while the connection's task is about to run.
+    pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
     /// emptied. More of them may be about to do so.
     pub(crate) has_company: bool,
@@ -70,6 +72,7 @@ impl Shared {
                 connection: Connection::new(side, codec, limits.clone()),
                 driver: None,
                 task: None,
+                now: None,
                 has_company: false,
                 tasks: Vec::new(),
                 lanes_free: Vec::new(),
@@ -94,6 +97,7 @@ impl Shared {
     }
 
     /// Changes the state and wakes, without the lock, whom the change concerns.
+    #[inline]
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
         let mut wakers = Vec::new();
         let mut state = self.lock();
@@ -106,8 +110,18 @@ impl Shared {
         } else {
             None
         };
+        if state.driver.is_some() {
+            // Its task is not about to run.
+            state.now = None;
+        }
         drop(state);
-        driver.into_iter().chain(wakers).for_each(Waker::wake);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        // As a rule there are none.
+        if !wakers.is_empty() {
+            wakers.into_iter().for_each(Waker::wake);
+        }
         result
     }
 
@@ -222,8 +236,7 @@ impl HandlerGuard {
             });
             return;
         }
-        let mut frame = scratch::take();
-        reply.encode(self.id, self.shared.codec, &mut frame);
+        let frame = reply.into_frame(self.id, self.shared.codec);
         self.shared.update(|state, wakers| {
             let connection = &mut state.connection;
             connection.answer_encoded(self.id, &frame, wakers);
@@ -263,6 +276,20 @@ impl Drop for LaneGuard {
 }
 
 impl State {
+    /// The time, as good as it is needed for deadlines: of those who make calls before the
+    /// connection's task runs again, only the first looks at the clock.
+    #[inline]
+    pub(crate) fn now(&mut self) -> Instant {
+        if let Some(now) = self.now {
+            return now;
+        }
+        let now = Instant::now();
+        if self.driver.is_some() {
+            self.now = Some(now);
+        }
+        now
+    }
+
     /// Keeps the handle of a handler that was spawned, unless it has ended already.
     pub(super) fn remember_task(&mut self, id: CallId, task: AbortHandle) {
         if !self.connection.is_running(id) {

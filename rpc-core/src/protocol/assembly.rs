@@ -42,7 +42,7 @@ pub(super) enum Refused {
 impl Assembly {
     /// Whether a body of this key is being put together.
     pub(super) fn contains(&self, key: CallId) -> bool {
-        self.bodies.contains_key(&key)
+        !self.bodies.is_empty() && self.bodies.contains_key(&key)
     }
 
     /// Begins with the first piece. What `total` claims reserves nothing.

@@ -16,10 +16,11 @@ use super::{
     calls::Calls,
     event::{Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
-    frame::{CallId, Frame, Head, Position, Side, next_frame},
+    frame::{CallId, Frame, Head, MethodRef, Position, Side, next_frame},
     handshake::{self, PeerLimits},
     inbound::{Inbound, Stop},
     large::{self, TOTAL_BYTES},
+    messagepack::{self, Plain},
     options::OptionKey,
     outbox::{Outbox, WINDOW_BYTES},
     packer::Batch,
@@ -30,7 +31,7 @@ use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
-    metadata::Metadata,
+    metadata::{CallOptions, Metadata},
     priority::Priority,
     status::{Code, Fate, Status},
 };
@@ -197,7 +198,12 @@ impl Connection {
     ) -> Result<bool, ProtocolError> {
         let first = events.queue.len();
         let mut finished = false;
+        let may_be_plain = self.codec == Codec::MessagePack && self.phase == Phase::Open;
         for _ in 0..limit {
+            if may_be_plain && let Some(plain) = messagepack::next_plain(message, position) {
+                self.plain(plain, message, now, methods, events)?;
+                continue;
+            }
             let Some(frame) = next_frame(self.codec, message, position)? else {
                 self.taken_in(message.len());
                 if !self.is_congested() {
@@ -211,6 +217,50 @@ impl Connection {
         }
         unpin_message(message, &mut events.queue[first..]);
         Ok(finished)
+    }
+
+    /// Executes what most frames are without taking them apart first.
+    #[inline]
+    fn plain(
+        &mut self,
+        plain: Plain<'_>,
+        message: &Bytes,
+        now: Instant,
+        methods: &impl Resolve,
+        events: &mut Events,
+    ) -> Result<(), ProtocolError> {
+        self.is_beyond_control = true;
+        self.received += 1;
+        match plain {
+            Plain::Response { id, payload } => {
+                if let Some(index) = self.own_call(id) {
+                    self.calls
+                        .respond(index, payload, message, &mut events.wakers);
+                }
+                self.admit_calls(&mut events.wakers);
+                Ok(())
+            }
+            Plain::Request { id, alias, payload } => {
+                if let Some(target) = self.unary_method(alias)
+                    && payload.len() <= self.limits.max_body_bytes
+                    && self.has_slot(id)
+                {
+                    self.check_new(id)?;
+                    let options = CallOptions::default();
+                    self.accept_call(id, target, payload, options, message, now, events);
+                    return Ok(());
+                }
+                let method = MethodRef::Alias(alias);
+                let frame = Frame::with_payload(
+                    Head::Request {
+                        id,
+                        method: method.clone(),
+                    },
+                    payload,
+                );
+                self.request(id, &method, &frame, message, now, methods, events)
+            }
+        }
     }
 
     /// A message has been taken in, and what stood in it handed over: the peer may send as much

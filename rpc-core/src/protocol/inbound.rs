@@ -80,25 +80,12 @@ pub(super) struct Ended {
     pub(super) stopped: Option<Stop>,
 }
 
-/// What a new call meets.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    Accepted,
-    /// The slot is beyond the limit.
-    Full,
-}
-
 impl Inbound {
-    /// Enters a call that is not live.
-    pub(super) fn insert(
-        &mut self,
-        id: CallId,
-        priority: Priority,
-        deadline: Option<Instant>,
-        limit: usize,
-    ) -> Entry {
-        let Some(index) = index(id).filter(|index| *index < limit) else {
-            return Entry::Full;
+    /// Enters a call that is not live, and whose slot is within the limit.
+    #[inline]
+    pub(super) fn insert(&mut self, id: CallId, priority: Priority, deadline: Option<Instant>) {
+        let Some(index) = index(id) else {
+            return;
         };
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
@@ -115,7 +102,6 @@ impl Inbound {
         if let Some(deadline) = deadline {
             earlier(&mut self.next_deadline, deadline);
         }
-        Entry::Accepted
     }
 
     /// Gives a call that was just entered its streams, and returns the number that its handles

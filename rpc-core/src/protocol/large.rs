@@ -119,7 +119,12 @@ impl LargeBodies {
     }
 
     /// Whether a body of this key is on its way, or waits to begin.
+    #[inline]
     pub(super) fn contains(&self, key: CallId) -> bool {
+        if self.queue.is_empty() {
+            // Nothing waits to begin then, either.
+            return false;
+        }
         self.all().any(|large| large.key == key)
     }
 

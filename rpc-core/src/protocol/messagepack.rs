@@ -77,6 +77,98 @@ pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// The two frames of which most messages are made, as most of them are: without options, and a
+/// request by its method's alias.
+pub(super) enum Plain<'a> {
+    Request {
+        id: CallId,
+        alias: u64,
+        payload: &'a [u8],
+    },
+    Response {
+        id: CallId,
+        payload: &'a [u8],
+    },
+}
+
+/// Reads such a frame and moves past it. For all others, and for what is no frame at all, there is
+/// [`next_frame`].
+#[inline]
+pub(super) fn next_plain<'a>(message: &'a [u8], position: &mut Position) -> Option<Plain<'a>> {
+    let (plain, rest) = match message.get(position.offset..)? {
+        [0x93, kind::RESPONSE, rest @ ..] => {
+            let (id, rest) = small_uint(rest)?;
+            let (payload, rest) = small_bin(rest)?;
+            let id = CallId::new(id);
+            (Plain::Response { id, payload }, rest)
+        }
+        [0x94, kind::REQUEST, rest @ ..] => {
+            let (id, rest) = small_uint(rest)?;
+            let (alias, rest) = small_uint(rest)?;
+            let (payload, rest) = small_bin(rest)?;
+            let id = CallId::new(id);
+            (Plain::Request { id, alias, payload }, rest)
+        }
+        _ => return None,
+    };
+    position.offset = message.len() - rest.len();
+    Some(plain)
+}
+
+#[inline]
+fn small_uint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes {
+        [value @ 0..=0x7f, rest @ ..] | [0xcc, value, rest @ ..] => Some((u64::from(*value), rest)),
+        [0xcd, a, b, rest @ ..] => Some((u64::from(u16::from_be_bytes([*a, *b])), rest)),
+        _ => None,
+    }
+}
+
+#[inline]
+fn small_bin(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [0xc4, length, rest @ ..] => rest.split_at_checked(usize::from(*length)),
+        [0xc5, a, b, rest @ ..] => rest.split_at_checked(usize::from(u16::from_be_bytes([*a, *b]))),
+        _ => None,
+    }
+}
+
+/// Writes a request as [`next_plain`] reads it.
+#[inline]
+pub(super) fn put_request(out: &mut Vec<u8>, id: CallId, alias: u64, payload: &[u8]) {
+    out.reserve(payload.len() + 16);
+    out.extend_from_slice(&[0x94, kind::REQUEST]);
+    put_uint(out, id.value());
+    put_uint(out, alias);
+    put_bin(out, payload);
+}
+
+/// Begins a RESPONSE without options around a body that is about to be written. Says where that
+/// begins, for [`end_response`].
+#[inline]
+pub(crate) fn begin_response(out: &mut Vec<u8>, id: CallId) -> usize {
+    out.extend_from_slice(&[0x93, kind::RESPONSE]);
+    put_uint(out, id.value());
+    out.extend_from_slice(&[0xc4, 0]);
+    out.len()
+}
+
+/// Ends the RESPONSE, and says where its body begins now.
+#[inline]
+pub(crate) fn end_response(out: &mut Vec<u8>, start: usize) -> usize {
+    let length = out.len() - start;
+    if let Ok(length) = u8::try_from(length) {
+        out[start - 1] = length;
+        return start;
+    }
+    // The body makes way for a longer length.
+    let mut header = Vec::with_capacity(5);
+    put_length(&mut header, [0xc5, 0xc6], length);
+    let start = start - 2 + header.len();
+    out.splice(start - header.len()..start - header.len() + 2, header);
+    start
+}
+
 pub(super) fn next_frame<'a>(
     message: &'a [u8],
     position: &mut Position,
@@ -102,6 +194,7 @@ pub(super) fn next_frame<'a>(
     Ok(Some(frame))
 }
 
+#[inline]
 pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..=0x7f => out.push(value as u8),

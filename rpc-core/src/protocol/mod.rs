@@ -49,7 +49,7 @@ pub use frame::{
 pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
 pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
-pub(crate) use messagepack::check_value;
+pub(crate) use messagepack::{begin_response, check_value, end_response};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
 pub use stream::StreamCredit;

@@ -83,14 +83,14 @@ impl Outbox {
 
     /// Appends a frame whose body may be of any size; `frame` itself has none. It waits behind a
     /// large body of the same call, or of a notification if it is one.
-    pub(super) fn push_body(&mut self, priority: Priority, frame: &Frame<'_>, body: &mut Vec<u8>) {
+    pub(super) fn push_body(&mut self, priority: Priority, frame: Frame<'_>, body: &mut Vec<u8>) {
         if body.len() > FIRST_PIECE_BYTES {
-            self.push_large(priority, frame, std::mem::take(body).into());
+            self.push_large(priority, &frame, std::mem::take(body).into());
             return;
         }
         let frame = Frame {
             payload: body,
-            ..frame.clone()
+            ..frame
         };
         match large::key(&frame.head).filter(|key| self.large.contains(*key)) {
             None => self.levels[priority as usize].push(&frame),
@@ -101,6 +101,12 @@ impl Outbox {
                     .follow_encoded(key, &encoded, frame.head.is_counted());
             }
         }
+    }
+
+    /// Appends a REQUEST as it is as a rule: by its method's alias, without options, and small.
+    #[inline]
+    pub(super) fn push_request(&mut self, priority: Priority, id: CallId, alias: u64, body: &[u8]) {
+        self.levels[priority as usize].push_request(id, alias, body);
     }
 
     /// Appends a frame whose body is larger than one piece.
@@ -127,7 +133,7 @@ impl Outbox {
     }
 
     /// Appends a frame that may have to wait behind a large body of the same call.
-    pub(super) fn push_in_order(&mut self, priority: Priority, frame: &Frame<'_>) {
+    pub(super) fn push_in_order(&mut self, priority: Priority, frame: Frame<'_>) {
         self.push_body(priority, frame, &mut Vec::new());
     }
 

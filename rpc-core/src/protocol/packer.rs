@@ -3,7 +3,11 @@
 
 use std::ops::Range;
 
-use super::{frame::Frame, handshake::PeerLimits};
+use super::{
+    frame::{CallId, Frame},
+    handshake::PeerLimits,
+    messagepack,
+};
 use crate::body::Codec;
 
 /// A message is closed once it has that many bytes: a much larger one would be held up as a whole.
@@ -79,6 +83,15 @@ impl Packer {
         self.close_frame(start, frame.head.is_counted());
     }
 
+    /// Appends a REQUEST without options, in MessagePack.
+    #[inline]
+    pub(super) fn push_request(&mut self, id: CallId, alias: u64, body: &[u8]) {
+        debug_assert_eq!(self.codec, Codec::MessagePack);
+        let start = self.bytes.len();
+        messagepack::put_request(&mut self.bytes, id, alias, body);
+        self.close_frame(start, true);
+    }
+
     /// Appends a frame that was encoded before, with the same codec.
     pub(super) fn push_encoded(&mut self, frame: &[u8], is_counted: bool) {
         let start = self.open_frame();
@@ -95,6 +108,7 @@ impl Packer {
         self.bytes.len()
     }
 
+    #[inline]
     fn close_frame(&mut self, start: usize, is_counted: bool) {
         // In JSON a closing bracket is still to come.
         let end = self.bytes.len() + usize::from(self.codec == Codec::Json);
@@ -262,7 +276,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CallId, Head};
+    use crate::protocol::Head;
 
     fn cancel(id: u64) -> Frame<'static> {
         Frame::new(Head::Cancel {

@@ -15,6 +15,7 @@ use crate::{
     inbound_call::{InboundCall, Reply},
     inherited::{self, Scoped},
     protocol::{CallId, MethodKind, Target},
+    scratch,
     service::Dispatched,
     transport::Transport,
 };
@@ -45,8 +46,10 @@ impl<T: Transport> Driver<T> {
                     self.is_congested = true;
                     return;
                 }
+                let frame = reply.into_frame(id, self.shared.codec);
                 let out = &mut self.answers.bytes;
-                reply.encode(id, self.shared.codec, out);
+                out.extend_from_slice(&frame);
+                scratch::put(frame);
                 self.answers.ends.push((id, out.len()));
                 self.is_congested |= out.len() > self.room_bytes;
             }

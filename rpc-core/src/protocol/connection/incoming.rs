@@ -15,7 +15,7 @@ use crate::{
         event::{Event, Events, MethodKind, ProtocolError, Resolve, Target},
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
-        inbound::{Entry, Stop},
+        inbound::Stop,
         options::OptionsBuilder,
     },
     status::{Code, Fate, Status},
@@ -86,24 +86,38 @@ impl Connection {
             );
             return self.refuse(id, &status.with_fate(Fate::NotExecuted));
         }
+        if !self.has_slot(id) {
+            let status = Status::new(
+                Code::RESOURCE_EXHAUSTED,
+                format!("more than {} calls in flight", self.limits.max_in_flight),
+            )
+            .with_fate(Fate::NotExecuted);
+            return self.refuse(id, &status);
+        }
+        self.accept_call(id, target, frame.payload, options, message, now, events);
+        Ok(())
+    }
+
+    /// Enters a call into the table and hands it over. Its id is neither live nor beyond the limit.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
+    pub(super) fn accept_call(
+        &mut self,
+        id: CallId,
+        target: Target,
+        payload: &[u8],
+        options: CallOptions,
+        message: &Bytes,
+        now: Instant,
+        events: &mut Events,
+    ) {
         let deadline = match options.deadline_ms {
             None => self.peer.default_deadline,
             Some(0) => None,
             Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
         };
         let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
-        let limit = self.limits.max_in_flight;
-        match self.inbound.insert(id, options.priority, deadline, limit) {
-            Entry::Accepted => {}
-            Entry::Full => {
-                let status = Status::new(
-                    Code::RESOURCE_EXHAUSTED,
-                    format!("more than {limit} calls in flight"),
-                )
-                .with_fate(Fate::NotExecuted);
-                return self.refuse(id, &status);
-            }
-        }
+        self.inbound.insert(id, options.priority, deadline);
         let mut generation = 0;
         if target.kind != MethodKind::Unary {
             let credit = options.credit.unwrap_or(self.peer.stream_credit);
@@ -114,16 +128,25 @@ impl Connection {
             id,
             target,
             generation,
-            body: message.slice_ref(frame.payload),
+            body: message.slice_ref(payload),
             deadline,
             priority: options.priority,
             metadata: options.metadata,
         });
-        Ok(())
+    }
+
+    /// The method that this alias stands for, if it is one without streams.
+    #[inline]
+    pub(super) fn unary_method(&self, alias: u64) -> Option<Target> {
+        match self.alias(alias)? {
+            Alias::Known(target) if target.kind == MethodKind::Unary => Some(*target),
+            _ => None,
+        }
     }
 
     /// Whether a call can be opened with this id. Asked before anything that can refuse the call:
     /// the answer would be taken for another's.
+    #[inline]
     pub(super) fn check_new(&self, id: CallId) -> Result<(), ProtocolError> {
         if id.side() == self.side || id.slot() == 0 {
             return Err(ProtocolError::WrongId(id));

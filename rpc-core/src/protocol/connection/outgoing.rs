@@ -17,7 +17,7 @@ use crate::{
         calls::Answer,
         failure::{body_too_large, closed_status},
         frame::{CallId, Frame, Head, MethodRef, Side},
-        large::Aborted,
+        large::{Aborted, FIRST_PIECE_BYTES},
         options::Options,
         waiters::{Ticket, Waiters},
     },
@@ -116,15 +116,23 @@ impl Connection {
         let index = self
             .calls
             .insert(waker.cloned(), deadline, call.priority, sequence);
-        let frame = Frame {
-            head: Head::Request {
-                id: CallId::of(index + 1, self.side),
-                method,
-            },
-            options: call.options,
-            payload: &[],
-        };
-        self.outbox.push_body(call.priority, &frame, call.body);
+        let id = CallId::of(index + 1, self.side);
+        match method {
+            MethodRef::Alias(alias)
+                if call.options.is_empty() && call.body.len() <= FIRST_PIECE_BYTES =>
+            {
+                self.outbox
+                    .push_request(call.priority, id, alias, call.body);
+            }
+            method => {
+                let frame = Frame {
+                    head: Head::Request { id, method },
+                    options: call.options,
+                    payload: &[],
+                };
+                self.outbox.push_body(call.priority, frame, call.body);
+            }
+        }
         let generation = call
             .streams
             .map(|spec| self.calls.attach(index, self.own_streams(spec)));
@@ -244,7 +252,7 @@ impl Connection {
             options: call.options,
             payload: &[],
         };
-        self.outbox.push_body(Priority::Normal, &frame, call.body);
+        self.outbox.push_body(Priority::Normal, frame, call.body);
         if admitted {
             self.admit_notifications(wakers);
         }

@@ -224,7 +224,7 @@ impl Connection {
             outgoing.spend(body.len());
             let frame = Frame::new(Head::Item { id: stream.id });
             let priority = self.priority(stream.id);
-            self.outbox.push_body(priority, &frame, body);
+            self.outbox.push_body(priority, frame, body);
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Connection {
         {
             let id = stream.id;
             let frame = Frame::new(Head::End { id });
-            self.outbox.push_in_order(self.priority(id), &frame);
+            self.outbox.push_in_order(self.priority(id), frame);
         }
     }
 
