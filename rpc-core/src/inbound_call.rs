@@ -1,6 +1,6 @@
 //! A call as the generated code of its service sees it, and the reply that it makes.
 
-use std::{convert::Infallible, future::poll_fn, pin::pin};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -13,11 +13,11 @@ use crate::{
     },
     context::Context,
     error::{DetailsWriter, RpcError},
-    items::{IncomingItems, OutgoingItems},
+    items::{Gone, IncomingItems, OutgoingItems, SourceEnd},
     metadata::Metadata,
     protocol::{
         CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, StreamCredit, StreamRef,
-        begin_response, body_too_large, end_response, error_frame, error_options,
+        begin_response, body_too_large, end_body, error_frame, error_options,
     },
     scratch,
     status::{Code, Status},
@@ -112,28 +112,14 @@ impl InboundCall {
             return self.unknown();
         };
         let out = OutgoingItems::new(self.context.peer.clone(), stream);
-        let mut items = pin!(items);
-        loop {
-            // Credit before the item: a producer is not asked for what cannot be sent.
-            if let Err(gone) = poll_fn(|cx| out.poll_ready(cx)).await {
-                return Reply::error(gone.into());
-            }
-            match items.next().await {
-                Some(Ok(item)) => {
-                    if let Err(status) = out.send(&item) {
-                        return Reply::error(status);
-                    }
-                }
-                Some(Err(error)) => return self.respond_result(&Err::<(), E>(error)),
-                None => {
-                    return Reply {
-                        outcome: Outcome::Response(Metadata::default()),
-                        body: Vec::new(),
-                    };
-                }
-            }
-            // An endless stream of items that are there must not hold up everything else.
-            tokio::task::coop::consume_budget().await;
+        match out.send_all(items).await {
+            SourceEnd::Ended => Reply {
+                outcome: Outcome::Response(Metadata::default()),
+                body: Vec::new(),
+            },
+            SourceEnd::Failed(error) => self.respond_result(&Err::<(), E>(error)),
+            SourceEnd::Gone => Reply::error(Gone.into()),
+            SourceEnd::NotSent(status) => Reply::error(status),
         }
     }
 
@@ -153,7 +139,7 @@ impl InboundCall {
             return Reply::error(error.into_status());
         }
         let outcome = match response {
-            Some(start) => Outcome::Encoded(end_response(&mut body, start)),
+            Some(start) => Outcome::Encoded(end_body(&mut body, start)),
             None => Outcome::Response(metadata),
         };
         Reply { outcome, body }

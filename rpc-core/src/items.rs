@@ -1,17 +1,21 @@
 //! The items of a stream, at either end: as bytes that come in, and as values that go out.
 
 use std::{
-    collections::VecDeque,
+    future::poll_fn,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use futures::Stream;
 use serde::Serialize;
 
 use crate::{
-    body,
+    body::{self, Codec},
     peer::Peer,
-    protocol::{StreamCredit, StreamRef},
+    protocol::{
+        EncodedItems, FIRST_PIECE_BYTES, Frame, Head, ItemQueue, SendRoom, StreamCredit, StreamRef,
+        begin_item, body_too_large, end_body,
+    },
     scratch,
     status::{Code, Fate, Status},
 };
@@ -22,7 +26,7 @@ use crate::{
 pub(crate) struct IncomingItems {
     peer: Peer,
     stream: StreamRef,
-    taken: VecDeque<Bytes>,
+    taken: ItemQueue,
     credit: StreamCredit,
     used_items: u64,
     used_bytes: u64,
@@ -34,16 +38,20 @@ impl IncomingItems {
         IncomingItems {
             peer,
             stream,
-            taken: VecDeque::new(),
+            taken: ItemQueue::default(),
             credit,
             used_items: 0,
             used_bytes: 0,
         }
     }
 
-    /// The next item's body. The end is `Ok(None)` if the peer has ended the stream, and an error
-    /// if its call was over before.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+    /// Hands the next item's body to `read`. The end is `Ok(None)` if the peer has ended the stream,
+    /// and an error if its call was over before.
+    pub(crate) fn poll_next<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<Result<Option<T>, Gone>> {
         if self.taken.is_empty() {
             let taken = &mut self.taken;
             let is_there = ready!(self.peer.shared().update(|state, _| {
@@ -54,11 +62,11 @@ impl IncomingItems {
                 return Poll::Ready(Err(Gone));
             }
         }
-        let Some(body) = self.taken.pop_front() else {
+        let Some((item, bytes)) = self.taken.pop(|body| (read(body), body.len())) else {
             return Poll::Ready(Ok(None));
         };
-        self.use_up(body.len());
-        Poll::Ready(Ok(Some(body)))
+        self.use_up(bytes);
+        Poll::Ready(Ok(Some(item)))
     }
 
     fn use_up(&mut self, bytes: usize) {
@@ -87,6 +95,57 @@ impl IncomingItems {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
+/// So many items are encoded before they are handed over.
+const ITEMS_A_BATCH: usize = 64;
+
+/// And so many bytes of them.
+const BATCH_BYTES: usize = 16 << 10;
+
+/// Items that were encoded. They are sent in any case, also when the source panics behind them.
+struct Unsent<'a> {
+    out: &'a OutgoingItems,
+    items: EncodedItems,
+}
+
+impl Unsent<'_> {
+    fn send(&mut self) {
+        if !self.items.ends.is_empty() {
+            let shared = self.out.peer.shared();
+            shared.update(|state, _| state.connection.send_items(self.out.stream, &self.items));
+            self.items.clear();
+        }
+    }
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.send();
+    }
+}
+
+/// Why no more items of a source are sent.
+pub(crate) enum SourceEnd<E> {
+    /// It has ended.
+    Ended,
+    /// With this error.
+    Failed(E),
+    /// Nobody wants more.
+    Gone,
+    /// An item cannot be sent.
+    NotSent(Status),
+}
+
+/// Why no more items are encoded for now.
+enum Pulled<E> {
+    /// The source has none that is ready.
+    Pending,
+    /// They are as many as may be sent, or be encoded at a time.
+    Enough,
+    /// The next has a large body, which is this.
+    Large(Vec<u8>),
+    End(SourceEnd<E>),
+}
+
 /// Items that go out.
 #[derive(Debug)]
 pub(crate) struct OutgoingItems {
@@ -105,7 +164,7 @@ impl OutgoingItems {
             let connection = &mut state.connection;
             connection.poll_send(self.stream, cx.waker())
         });
-        wanted.map(|wanted| if wanted { Ok(()) } else { Err(Gone) })
+        wanted.map(|room| room.map(drop).ok_or(Gone))
     }
 
     /// Ready when no item is wanted any more.
@@ -127,6 +186,123 @@ impl OutgoingItems {
             });
         scratch::put(body);
         sent
+    }
+
+    /// Sends the items of a source, as many as are there and as may be sent under one lock.
+    ///
+    /// Credit comes before the items: a producer is not asked for what cannot be sent.
+    pub(crate) async fn send_all<S, T, E>(&self, source: S) -> SourceEnd<E>
+    where
+        S: Stream<Item = Result<T, E>>,
+        T: Serialize,
+    {
+        let mut source = pin!(source);
+        let mut unsent = Unsent {
+            out: self,
+            items: EncodedItems::default(),
+        };
+        poll_fn(|cx| {
+            loop {
+                let room = self.peer.shared().update(|state, _| {
+                    let connection = &mut state.connection;
+                    let max_body_bytes = connection.max_outgoing_body_bytes();
+                    let room = connection.poll_send(self.stream, cx.waker());
+                    room.map(|room| Some((room?, max_body_bytes)))
+                });
+                let Some((room, max_body_bytes)) = ready!(room) else {
+                    return Poll::Ready(SourceEnd::Gone);
+                };
+                let items = &mut unsent.items;
+                let pulled = self.pull(cx, source.as_mut(), room, max_body_bytes, items);
+                unsent.send();
+                match pulled {
+                    Pulled::End(end) => return Poll::Ready(end),
+                    Pulled::Large(mut body) => {
+                        let shared = self.peer.shared();
+                        let sent = shared
+                            .update(|state, _| state.connection.send_item(self.stream, &mut body));
+                        if let Err(status) = sent {
+                            return Poll::Ready(SourceEnd::NotSent(status));
+                        }
+                    }
+                    Pulled::Enough => {}
+                    Pulled::Pending => {
+                        ready!(self.poll_gone(cx));
+                        return Poll::Ready(SourceEnd::Gone);
+                    }
+                }
+                // An endless stream of items that are there must not hold up everything else.
+                ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            }
+        })
+        .await
+    }
+
+    /// Takes items out of a source, and encodes them.
+    fn pull<S, T, E>(
+        &self,
+        cx: &mut Context<'_>,
+        mut source: Pin<&mut S>,
+        room: SendRoom,
+        max_body_bytes: usize,
+        items: &mut EncodedItems,
+    ) -> Pulled<E>
+    where
+        S: Stream<Item = Result<T, E>>,
+        T: Serialize,
+    {
+        while (items.ends.len() as u64) < room.items
+            && (items.body_bytes as u64) < room.bytes
+            && items.ends.len() < ITEMS_A_BATCH
+            && items.frames.len() < BATCH_BYTES
+        {
+            let item = match source.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(item))) => item,
+                Poll::Ready(Some(Err(error))) => return Pulled::End(SourceEnd::Failed(error)),
+                Poll::Ready(None) => return Pulled::End(SourceEnd::Ended),
+                Poll::Pending => return Pulled::Pending,
+            };
+            let start = items.frames.len();
+            let body = match self.encode(&item, &mut items.frames) {
+                Ok(body) => body,
+                Err(status) => {
+                    items.frames.truncate(start);
+                    return Pulled::End(SourceEnd::NotSent(status));
+                }
+            };
+            if body > max_body_bytes || body > FIRST_PIECE_BYTES {
+                // It stands at the end, in MessagePack and in JSON before a bracket.
+                let end = items.frames.len() - usize::from(self.peer.codec() == Codec::Json);
+                let large = items.frames[end - body..end].to_vec();
+                items.frames.truncate(start);
+                return match body > max_body_bytes {
+                    true => Pulled::End(SourceEnd::NotSent(body_too_large(body, max_body_bytes))),
+                    false => Pulled::Large(large),
+                };
+            }
+            items.ends.push(items.frames.len());
+            items.body_bytes += body;
+        }
+        Pulled::Enough
+    }
+
+    /// Appends an ITEM, and says how many bytes its body has.
+    fn encode<T: Serialize>(&self, item: &T, frames: &mut Vec<u8>) -> Result<usize, Status> {
+        let codec = self.peer.codec();
+        let id = self.stream.id;
+        let not_encoded = |error: body::BodyError| Status::new(Code::INTERNAL, error.to_string());
+        if codec == Codec::MessagePack {
+            let start = begin_item(frames, id);
+            body::encode(codec, item, frames).map_err(not_encoded)?;
+            let start = end_body(frames, start);
+            return Ok(frames.len() - start);
+        }
+        let mut body = scratch::take();
+        body::encode(codec, item, &mut body).map_err(not_encoded)?;
+        Frame::with_payload(Head::Item { id }, &body).encode(codec, frames);
+        let bytes = body.len();
+        scratch::put(body);
+        Ok(bytes)
     }
 
     /// The last item has been sent.

@@ -56,9 +56,10 @@ impl<T: DeserializeOwned> Stream for Streaming<T> {
         let Some(items) = &mut this.items else {
             return Poll::Ready(None);
         };
-        match ready!(items.poll_next(cx)) {
-            Ok(Some(body)) => {
-                let item = body::decode(this.peer.codec(), &body).map_err(|error| {
+        let codec = this.peer.codec();
+        match ready!(items.poll_next(cx, |body| body::decode(codec, body))) {
+            Ok(Some(item)) => {
+                let item = item.map_err(|error| {
                     Status::new(
                         Code::INVALID_ARGUMENT,
                         format!("cannot decode an item: {error}"),

@@ -61,8 +61,9 @@ impl<T: DeserializeOwned, E: RpcError> Stream for ResponseStream<T, E> {
         let Some(items) = &mut this.items else {
             return Poll::Ready(None);
         };
-        let item = match ready!(items.poll_next(cx)) {
-            Ok(Some(body)) => body::decode(this.raw.codec(), &body).map_err(|error| {
+        let codec = this.raw.codec();
+        let item = match ready!(items.poll_next(cx, |body| body::decode(codec, body))) {
+            Ok(Some(item)) => item.map_err(|error| {
                 // What comes behind it is of no use to anyone.
                 this.raw.cancel();
                 CallError::Status(Status::new(

@@ -1,19 +1,20 @@
 //! The stream that a call sends: by hand, or out of a source.
 
 use std::{
+    convert::Infallible,
     fmt,
     future::poll_fn,
     marker::PhantomData,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
-use futures::{Sink, Stream, StreamExt as _, future};
+use futures::{Sink, Stream, StreamExt as _};
 use serde::Serialize;
 
 use super::raw::RawCall;
 use crate::{
-    items::{OutgoingItems, SourceGuard},
+    items::{OutgoingItems, SourceEnd, SourceGuard},
     peer::Peer,
     protocol::StreamRef,
     status::Status,
@@ -116,20 +117,9 @@ where
     S: Stream,
     S::Item: Serialize,
 {
-    let items = guard.items();
-    let mut source = pin!(source);
-    // Credit before the item: a producer is not asked for what cannot be sent.
-    while poll_fn(|cx| items.poll_ready(cx)).await.is_ok() {
-        let gone = poll_fn(|cx| items.poll_gone(cx));
-        let future::Either::Left((Some(item), _)) = future::select(source.next(), gone).await
-        else {
-            break;
-        };
-        if let Err(status) = items.send(&item) {
-            guard.fail(status);
-            return;
-        }
-        tokio::task::coop::consume_budget().await;
+    let items = source.map(Ok::<_, Infallible>);
+    match guard.items().send_all(items).await {
+        SourceEnd::NotSent(status) => guard.fail(status),
+        SourceEnd::Ended | SourceEnd::Gone => guard.end(),
     }
-    guard.end();
 }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::Waker,
+    task::{Poll, Waker, ready},
 };
 
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
@@ -202,47 +202,57 @@ impl fmt::Debug for Shared {
 pub(super) struct HandlerGuard {
     shared: Arc<Shared>,
     id: CallId,
+    /// The largest body that the peer takes.
+    max_body_bytes: usize,
     answered: bool,
 }
 
 impl HandlerGuard {
-    pub(super) fn new(shared: Arc<Shared>, id: CallId) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: CallId, max_body_bytes: usize) -> Self {
         HandlerGuard {
             shared,
             id,
+            max_body_bytes,
             answered: false,
         }
     }
 
-    /// Waits until an answer may be written.
-    pub(super) async fn room(&self, is_large: bool) {
-        poll_fn(|cx| {
-            let mut state = self.shared.lock();
-            state.connection.poll_room(is_large, cx.waker())
-        })
-        .await;
-    }
-
-    pub(super) fn answer(mut self, reply: Reply) {
-        self.answered = true;
-        let limit = self.shared.lock().connection.max_outgoing_body_bytes();
-        let reply = reply.limited(limit);
+    /// Writes the answer, as soon as there is room for it. Until then the call keeps its slot: no
+    /// more calls come than can be answered.
+    pub(super) async fn answer(mut self, reply: Reply) {
+        let reply = reply.limited(self.max_body_bytes);
         if reply.is_large() {
             let (body, metadata) = reply.into_large();
-            self.shared.update(|state, wakers| {
-                let connection = &mut state.connection;
-                connection.answer_large(self.id, body, &metadata, wakers);
-                state.forget_task(self.id);
-            });
-            return;
+            self.written(true, |connection, id, wakers| {
+                connection.answer_large(id, body.clone(), &metadata, wakers);
+            })
+            .await;
+        } else {
+            let frame = reply.into_frame(self.id, self.shared.codec);
+            self.written(false, |connection, id, wakers| {
+                connection.answer_encoded(id, &frame, wakers);
+            })
+            .await;
+            scratch::put(frame);
         }
-        let frame = reply.into_frame(self.id, self.shared.codec);
-        self.shared.update(|state, wakers| {
-            let connection = &mut state.connection;
-            connection.answer_encoded(self.id, &frame, wakers);
-            state.forget_task(self.id);
-        });
-        scratch::put(frame);
+        self.answered = true;
+    }
+
+    /// Waits for room, and writes under the lock that has shown it.
+    async fn written(
+        &self,
+        is_large: bool,
+        mut write: impl FnMut(&mut Connection, CallId, &mut Vec<Waker>),
+    ) {
+        poll_fn(|cx| {
+            self.shared.update(|state, wakers| {
+                ready!(state.connection.poll_room(is_large, cx.waker()));
+                write(&mut state.connection, self.id, wakers);
+                state.forget_task(self.id);
+                Poll::Ready(())
+            })
+        })
+        .await;
     }
 }
 

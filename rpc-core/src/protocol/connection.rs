@@ -37,7 +37,7 @@ use crate::{
 };
 use incoming::Alias;
 pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
-pub(crate) use streams::{StreamRef, StreamSpec};
+pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
 
 /// No peer may ask for smaller messages.
 const MIN_MESSAGE_BYTES: usize = 256 << 10;
@@ -240,6 +240,10 @@ impl Connection {
                 self.admit_calls(&mut events.wakers);
                 Ok(())
             }
+            Plain::Item { id, payload } => {
+                self.item(id, payload, message, events);
+                Ok(())
+            }
             Plain::Request { id, alias, payload } => {
                 if let Some(target) = self.unary_method(alias)
                     && payload.len() <= self.limits.max_body_bytes
@@ -374,16 +378,7 @@ impl Connection {
                 }
             }
             Head::Open { id } => self.opened(*id, frame.options, events),
-            Head::Item { id } => {
-                // An item may wait for long, and is not to keep its message alive all the while.
-                let is_small = frame.payload.len() < message.len() / 4;
-                let body = if is_small {
-                    Bytes::copy_from_slice(frame.payload)
-                } else {
-                    message.slice_ref(frame.payload)
-                };
-                self.item(*id, body, events);
-            }
+            Head::Item { id } => self.item(*id, frame.payload, message, events),
             Head::End { id } => self.items_ended(*id, events),
             Head::Ping { token, .. } => self.pong = Some(*token),
             Head::Hello | Head::Welcome => {

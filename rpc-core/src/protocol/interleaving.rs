@@ -16,9 +16,9 @@ use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use tokio::time::Instant;
 
 use super::{
-    Admission, Answer, Batch, CallId, Connection, Event, Events, Frame, Frames, Head, MethodKind,
-    Outgoing, Position, Resolve, Side, StreamCredit, StreamRef, StreamSpec, Target, error_frame,
-    error_options,
+    Admission, Answer, Batch, CallId, Connection, Event, Events, Frame, Frames, Head, ItemQueue,
+    MethodKind, Outgoing, Position, Resolve, Side, StreamCredit, StreamRef, StreamSpec, Target,
+    error_frame, error_options,
 };
 use crate::{
     Code, Codec, Fate, Limits, Metadata, Priority, Status, metadata::CallOptions, method::Method,
@@ -493,13 +493,13 @@ impl World {
         let direction = if is_up { &mut call.up } else { &mut call.down };
         let sender = &direction.sender;
         match sender.poll(|waker| connection.poll_send(stream, waker)) {
-            Some(true) => {
+            Some(Some(_)) => {
                 let mut item = body(serial, direction.sent, padding);
                 connection.send_item(stream, &mut item).expect("an item");
                 direction.sent += 1;
                 direction.has_large |= padding > LARGE / 2;
             }
-            Some(false) => direction.is_sent = true,
+            Some(None) => direction.is_sent = true,
             None => return false,
         }
         true
@@ -512,7 +512,7 @@ impl World {
         let connection = &mut self.ends[end].connection;
         let is_over = call.is_over;
         let direction = if is_up { &mut call.up } else { &mut call.down };
-        let mut taken = VecDeque::new();
+        let mut taken = ItemQueue::default();
         let receiver = if is_up {
             &direction.receiver
         } else {
@@ -534,12 +534,12 @@ impl World {
             }
             direction.is_received = true;
         }
-        for item in &taken {
+        while let Some((item, bytes)) = taken.pop(|item| (read_body(item), item.len())) {
             assert!(!direction.is_received, "an item behind the end");
-            assert_eq!(read_body(item), (serial, direction.received));
+            assert_eq!(item, (serial, direction.received));
             direction.received += 1;
             direction.used.0 += 1;
-            direction.used.1 += item.len() as u64;
+            direction.used.1 += bytes as u64;
         }
         let half_of_items = direction.used.0 * 2 >= u64::from(direction.credit.items);
         let half_of_bytes = direction.used.1 * 2 >= u64::from(direction.credit.bytes);

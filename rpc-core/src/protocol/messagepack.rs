@@ -77,8 +77,8 @@ pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The two frames of which most messages are made, as most of them are: without options, and a
-/// request by its method's alias.
+/// The frames of which most messages are made, as most of them are: without options, and a request
+/// by its method's alias.
 pub(super) enum Plain<'a> {
     Request {
         id: CallId,
@@ -86,6 +86,10 @@ pub(super) enum Plain<'a> {
         payload: &'a [u8],
     },
     Response {
+        id: CallId,
+        payload: &'a [u8],
+    },
+    Item {
         id: CallId,
         payload: &'a [u8],
     },
@@ -101,6 +105,12 @@ pub(super) fn next_plain<'a>(message: &'a [u8], position: &mut Position) -> Opti
             let (payload, rest) = small_bin(rest)?;
             let id = CallId::new(id);
             (Plain::Response { id, payload }, rest)
+        }
+        [0x93, kind::ITEM, rest @ ..] => {
+            let (id, rest) = small_uint(rest)?;
+            let (payload, rest) = small_bin(rest)?;
+            let id = CallId::new(id);
+            (Plain::Item { id, payload }, rest)
         }
         [0x94, kind::REQUEST, rest @ ..] => {
             let (id, rest) = small_uint(rest)?;
@@ -144,18 +154,28 @@ pub(super) fn put_request(out: &mut Vec<u8>, id: CallId, alias: u64, payload: &[
 }
 
 /// Begins a RESPONSE without options around a body that is about to be written. Says where that
-/// begins, for [`end_response`].
+/// begins, for [`end_body`].
 #[inline]
 pub(crate) fn begin_response(out: &mut Vec<u8>, id: CallId) -> usize {
-    out.extend_from_slice(&[0x93, kind::RESPONSE]);
+    begin_body(out, kind::RESPONSE, id)
+}
+
+/// Like [`begin_response`], for an ITEM.
+#[inline]
+pub(crate) fn begin_item(out: &mut Vec<u8>, id: CallId) -> usize {
+    begin_body(out, kind::ITEM, id)
+}
+
+fn begin_body(out: &mut Vec<u8>, kind: u8, id: CallId) -> usize {
+    out.extend_from_slice(&[0x93, kind]);
     put_uint(out, id.value());
     out.extend_from_slice(&[0xc4, 0]);
     out.len()
 }
 
-/// Ends the RESPONSE, and says where its body begins now.
+/// Ends the frame, and says where its body begins now.
 #[inline]
-pub(crate) fn end_response(out: &mut Vec<u8>, start: usize) -> usize {
+pub(crate) fn end_body(out: &mut Vec<u8>, start: usize) -> usize {
     let length = out.len() - start;
     if let Ok(length) = u8::try_from(length) {
         out[start - 1] = length;

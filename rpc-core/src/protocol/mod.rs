@@ -8,7 +8,7 @@
 //!   - `handshake`: HELLO and WELCOME
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
-//!   - `stream`: credit, and items that wait to be taken
+//!   - `stream`, `item_queue`: credit, and items that wait to be taken
 //!   - `outbox`: what waits to be written, and in which order it goes
 //!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
@@ -25,6 +25,7 @@ mod handshake;
 mod inbound;
 #[cfg(test)]
 mod interleaving;
+mod item_queue;
 mod json;
 mod large;
 mod messagepack;
@@ -38,7 +39,7 @@ mod waiters;
 pub(crate) use calls::{Answer, Failure};
 pub use connection::Connection;
 pub(crate) use connection::{
-    Admission, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
+    Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
 };
 pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
@@ -48,10 +49,11 @@ pub use frame::{
 };
 pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
+pub(crate) use item_queue::ItemQueue;
 pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
-pub(crate) use messagepack::{begin_response, check_value, end_response};
+pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
 pub use stream::StreamCredit;
-pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS};
+pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS, SendRoom};
 pub(crate) use waiters::Ticket;

@@ -1,13 +1,13 @@
 //! One direction of a stream: what one end may still send, and what the other has not yet taken.
 
-use std::{
-    collections::VecDeque,
-    task::{Poll, Waker},
-};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
-use super::options::{OptionValue, OptionsBuilder};
+use super::{
+    item_queue::ItemQueue,
+    options::{OptionValue, OptionsBuilder},
+};
 
 /// How much of a stream may be on its way: items, and bytes of their bodies. The last item may
 /// overshoot the bytes.
@@ -64,7 +64,7 @@ impl StreamCredit {
 /// The end of a stream that items come in at.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    queue: VecDeque<Bytes>,
+    queue: ItemQueue,
     waker: Option<Waker>,
     /// What the peer may still send.
     items: u64,
@@ -80,7 +80,7 @@ pub(super) struct BeyondCredit;
 impl Incoming {
     pub(super) fn new(credit: StreamCredit) -> Self {
         Incoming {
-            queue: VecDeque::new(),
+            queue: ItemQueue::default(),
             waker: None,
             items: u64::from(credit.items),
             bytes: i64::from(credit.bytes),
@@ -88,10 +88,11 @@ impl Incoming {
         }
     }
 
-    /// Takes in an item.
+    /// Takes in an item. `whole` is the message that `body` stands in.
     pub(super) fn push(
         &mut self,
-        body: Bytes,
+        body: &[u8],
+        whole: &Bytes,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), BeyondCredit> {
         if self.items == 0 || self.bytes <= 0 {
@@ -100,7 +101,7 @@ impl Incoming {
         self.items -= 1;
         self.bytes -= i64::try_from(body.len()).unwrap_or(i64::MAX);
         if !self.ended {
-            self.queue.push_back(body);
+            self.queue.push(body, whole);
             wakers.extend(self.waker.take());
         }
         Ok(())
@@ -131,8 +132,8 @@ impl Incoming {
             .saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Moves all that has come to `taken`. Ready with nothing moved means the end.
-    pub(super) fn take(&mut self, waker: &Waker, taken: &mut VecDeque<Bytes>) -> Poll<()> {
+    /// Moves all that has come to `taken`, which must be empty. Ready with nothing moved means the end.
+    pub(super) fn take(&mut self, waker: &Waker, taken: &mut ItemQueue) -> Poll<()> {
         if self.queue.is_empty() && !self.ended {
             match &mut self.waker {
                 Some(waiting) => waiting.clone_from(waker),
@@ -140,9 +141,16 @@ impl Incoming {
             }
             return Poll::Pending;
         }
-        taken.append(&mut self.queue);
+        self.queue.move_to(taken);
         Poll::Ready(())
     }
+}
+
+/// How much of a stream may be sent. The last item may overshoot the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SendRoom {
+    pub(crate) items: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The end of a stream that items go out from.
@@ -165,13 +173,19 @@ impl Outgoing {
         }
     }
 
-    /// Ready when an item may be sent: `false` when nobody wants one any more.
-    pub(super) fn poll_ready(&mut self, waker: &Waker, has_room: bool) -> Poll<bool> {
+    /// Ready when an item may be sent, with how many and how many bytes; with nothing when nobody
+    /// wants one any more.
+    pub(super) fn poll_ready(&mut self, waker: &Waker, has_room: bool) -> Poll<Option<SendRoom>> {
         if self.stopped {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
-        if has_room && self.items > 0 && self.bytes > 0 {
-            return Poll::Ready(true);
+        if let Ok(bytes) = u64::try_from(self.bytes)
+            && has_room
+            && self.items > 0
+            && bytes > 0
+        {
+            let items = self.items;
+            return Poll::Ready(Some(SendRoom { items, bytes }));
         }
         self.wait(waker);
         Poll::Pending
@@ -193,9 +207,9 @@ impl Outgoing {
         }
     }
 
-    /// An item is sent.
-    pub(super) fn spend(&mut self, bytes: usize) {
-        self.items = self.items.saturating_sub(1);
+    /// Items are sent.
+    pub(super) fn spend(&mut self, items: u64, bytes: usize) {
+        self.items = self.items.saturating_sub(items);
         self.bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
     }
 
@@ -262,32 +276,34 @@ mod tests {
     fn one_item_may_overshoot_the_bytes_and_the_next_may_not() {
         let mut outgoing = Outgoing::new(CREDIT);
         let mut incoming = Incoming::new(CREDIT);
-        let ready = |outgoing: &mut Outgoing| outgoing.poll_ready(Waker::noop(), true);
-        assert_eq!(ready(&mut outgoing), Poll::Ready(true));
-        outgoing.spend(100);
-        let large = Bytes::from_static(&[0; 100]);
-        assert_eq!(incoming.push(large, &mut Vec::new()), Ok(()));
-        assert_eq!(ready(&mut outgoing), Poll::Pending);
-        let small = Bytes::from_static(&[0]);
-        assert_eq!(
-            incoming.push(small.clone(), &mut Vec::new()),
-            Err(BeyondCredit)
-        );
+        let is_ready = |outgoing: &mut Outgoing| {
+            let room = outgoing.poll_ready(Waker::noop(), true);
+            room.is_ready()
+        };
+        let take_in = |incoming: &mut Incoming, body: &'static [u8]| {
+            let body = Bytes::from_static(body);
+            incoming.push(&body, &body, &mut Vec::new())
+        };
+        assert!(is_ready(&mut outgoing));
+        outgoing.spend(1, 100);
+        assert_eq!(take_in(&mut incoming, &[0; 100]), Ok(()));
+        assert!(!is_ready(&mut outgoing));
+        assert_eq!(take_in(&mut incoming, &[0]), Err(BeyondCredit));
 
         outgoing.grant(1, 100, &mut Vec::new());
         incoming.grant(1, 100);
-        assert_eq!(ready(&mut outgoing), Poll::Ready(true));
-        assert_eq!(incoming.push(small, &mut Vec::new()), Ok(()));
+        assert!(is_ready(&mut outgoing));
+        assert_eq!(take_in(&mut incoming, &[0]), Ok(()));
     }
 
     #[test]
     fn items_beyond_the_credit_are_refused() {
         let mut incoming = Incoming::new(CREDIT);
         for _ in 0..3 {
-            assert_eq!(incoming.push(Bytes::new(), &mut Vec::new()), Ok(()));
+            assert_eq!(incoming.push(&[], &Bytes::new(), &mut Vec::new()), Ok(()));
         }
         assert_eq!(
-            incoming.push(Bytes::new(), &mut Vec::new()),
+            incoming.push(&[], &Bytes::new(), &mut Vec::new()),
             Err(BeyondCredit)
         );
     }
@@ -295,15 +311,13 @@ mod tests {
     #[test]
     fn what_came_before_the_end_is_taken_before_the_end() {
         let mut incoming = Incoming::new(CREDIT);
-        let mut taken = VecDeque::new();
+        let mut taken = ItemQueue::default();
         assert!(incoming.take(Waker::noop(), &mut taken).is_pending());
-        incoming
-            .push(Bytes::from_static(b"1"), &mut Vec::new())
-            .unwrap();
+        let body = Bytes::from_static(b"1");
+        incoming.push(&body, &body, &mut Vec::new()).unwrap();
         incoming.end(&mut Vec::new());
         assert!(incoming.take(Waker::noop(), &mut taken).is_ready());
-        assert_eq!(taken.len(), 1);
-        taken.clear();
+        assert_eq!(taken.pop(<[u8]>::to_vec).unwrap(), b"1");
         assert!(incoming.take(Waker::noop(), &mut taken).is_ready());
         assert!(taken.is_empty());
     }

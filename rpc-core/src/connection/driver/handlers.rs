@@ -54,7 +54,7 @@ impl<T: Transport> Driver<T> {
                 self.is_congested |= out.len() > self.room_bytes;
             }
             Dispatched::Pending(handler) => {
-                let guard = HandlerGuard::new(self.shared.clone(), id);
+                let guard = HandlerGuard::new(self.shared.clone(), id, self.max_body_bytes);
                 let handler = Scoped {
                     deadline,
                     future: handler,
@@ -62,9 +62,7 @@ impl<T: Transport> Driver<T> {
                 let task = tokio::spawn(async move {
                     let reply = AssertUnwindSafe(handler).catch_unwind().await;
                     let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
-                    // Its slot stays taken meanwhile: no more calls come than can be answered.
-                    guard.room(reply.is_large()).await;
-                    guard.answer(reply);
+                    guard.answer(reply).await;
                 });
                 self.spawned.push((id, task.abort_handle()));
             }

@@ -1,9 +1,6 @@
 //! Streams: items in both directions, and the credit for them.
 
-use std::{
-    collections::VecDeque,
-    task::{Poll, Waker},
-};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
@@ -15,9 +12,11 @@ use crate::{
         failure::body_too_large,
         frame::{CallId, Frame, Head},
         inbound::Stop,
+        item_queue::ItemQueue,
         options::{OptionKey, Options, OptionsBuilder},
         stream::{
-            BeyondCredit, Incoming, Outgoing, STREAM_BYTES, STREAM_ITEMS, StreamCredit, Streams,
+            BeyondCredit, Incoming, Outgoing, STREAM_BYTES, STREAM_ITEMS, SendRoom, StreamCredit,
+            Streams,
         },
     },
     status::{Code, Fate, Status},
@@ -36,6 +35,25 @@ pub(crate) struct StreamSpec {
     pub(crate) kind: MethodKind,
     /// How much of the answer's stream may be on its way.
     pub(crate) credit: StreamCredit,
+}
+
+/// ITEM frames of one stream, none of them large.
+#[derive(Debug, Default)]
+pub(crate) struct EncodedItems {
+    pub(crate) frames: Vec<u8>,
+    /// Where each frame ends.
+    pub(crate) ends: Vec<usize>,
+    /// What counts for the credit.
+    pub(crate) body_bytes: usize,
+}
+
+impl EncodedItems {
+    /// Forgets the items.
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.ends.clear();
+        self.body_bytes = 0;
+    }
 }
 
 impl Connection {
@@ -137,13 +155,13 @@ impl Connection {
         self.outbox.push(self.priority(stream.id), &frame);
     }
 
-    /// Moves the items that have come to `taken`. Ready with none moved is the end of the stream,
+    /// Moves the items that have come to `taken`, which must be empty. Ready with none moved is the end of the stream,
     /// `false` the end of the call before it.
     pub(crate) fn poll_items(
         &mut self,
         stream: StreamRef,
         waker: &Waker,
-        taken: &mut VecDeque<Bytes>,
+        taken: &mut ItemQueue,
     ) -> Poll<bool> {
         match self.streams(stream) {
             Some(Streams {
@@ -183,15 +201,15 @@ impl Connection {
         }
     }
 
-    /// Ready when an item may be sent; `false` when nobody wants one any more.
-    pub(crate) fn poll_send(&mut self, stream: StreamRef, waker: &Waker) -> Poll<bool> {
+    /// Ready when items may be sent, with how many; with nothing when nobody wants one any more.
+    pub(crate) fn poll_send(&mut self, stream: StreamRef, waker: &Waker) -> Poll<Option<SendRoom>> {
         let has_room = !self.is_congested() && !self.is_clogged();
         match self.streams(stream) {
             Some(Streams {
                 outgoing: Some(outgoing),
                 ..
             }) => outgoing.poll_ready(waker, has_room),
-            _ => Poll::Ready(false),
+            _ => Poll::Ready(None),
         }
     }
 
@@ -221,12 +239,31 @@ impl Connection {
             && let Some(outgoing) = &mut streams.outgoing
             && !is_closed
         {
-            outgoing.spend(body.len());
+            outgoing.spend(1, body.len());
             let frame = Frame::new(Head::Item { id: stream.id });
             let priority = self.priority(stream.id);
             self.outbox.push_body(priority, frame, body);
         }
         Ok(())
+    }
+
+    /// Writes small items that were encoded before, with the connection's codec, within the room
+    /// that [`Connection::poll_send`] has told.
+    pub(crate) fn send_items(&mut self, stream: StreamRef, items: &EncodedItems) {
+        let is_closed = self.closed.is_some();
+        if let Some(streams) = self.streams(stream)
+            && let Some(outgoing) = &mut streams.outgoing
+            && !is_closed
+        {
+            outgoing.spend(items.ends.len() as u64, items.body_bytes);
+            let priority = self.priority(stream.id);
+            let mut start = 0;
+            for end in &items.ends {
+                let frame = &items.frames[start..*end];
+                self.outbox.push_encoded(priority, stream.id, frame);
+                start = *end;
+            }
+        }
     }
 
     /// The caller has sent its last item.
@@ -260,7 +297,8 @@ impl Connection {
 
     // ---- frames of the peer
 
-    pub(super) fn item(&mut self, id: CallId, body: Bytes, events: &mut Events) {
+    #[inline]
+    pub(super) fn item(&mut self, id: CallId, body: &[u8], message: &Bytes, events: &mut Events) {
         let own = (id.side() == self.side).then(|| self.own_call(id));
         let streams = match own {
             Some(index) => index.and_then(|index| self.calls.open_streams(index)),
@@ -269,7 +307,7 @@ impl Connection {
         let Some(incoming) = streams.and_then(|streams| streams.incoming.as_mut()) else {
             return;
         };
-        if let Err(BeyondCredit) = incoming.push(body, &mut events.wakers) {
+        if let Err(BeyondCredit) = incoming.push(body, message, &mut events.wakers) {
             match own.flatten() {
                 Some(index) => self.fail_own(
                     index,
