@@ -20,6 +20,10 @@ use crate::{
     status::{Code, Fate, Status},
 };
 
+/// The credit of a stream whose items are taken as they come grows to so many; their bytes stay
+/// within what was granted at first.
+const MAX_GROWN_ITEMS: u32 = 512;
+
 /// Items that come in. Takes all that have come under one lock, and gives credit back once half of
 /// it is used up.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub(crate) struct IncomingItems {
     peer: Peer,
     stream: StreamRef,
     taken: ItemQueue,
+    /// What the peer may have on its way.
     credit: StreamCredit,
     used_items: u64,
     used_bytes: u64,
@@ -75,8 +80,14 @@ impl IncomingItems {
         let half_of_items = self.used_items * 2 >= u64::from(self.credit.items);
         let half_of_bytes = self.used_bytes * 2 >= u64::from(self.credit.bytes);
         if half_of_items || half_of_bytes {
-            let items = std::mem::take(&mut self.used_items);
+            let mut items = std::mem::take(&mut self.used_items);
             let bytes = std::mem::take(&mut self.used_bytes);
+            let is_short = self.taken.is_empty() && !half_of_bytes;
+            if is_short && self.credit.items < MAX_GROWN_ITEMS {
+                // Whoever takes all that comes waits for the credit to travel, as a rule.
+                items += u64::from(self.credit.items);
+                self.credit.items *= 2;
+            }
             self.peer.shared().update(|state, _| {
                 state.connection.give_credit(self.stream, items, bytes);
             });

@@ -19,19 +19,38 @@ async fn nobody_reads_so_nothing_is_produced_and_other_calls_go_on() {
         }
         assert_eq!(signals.polls(), credit);
 
-        // Each one that is taken makes room for one, though not at once.
+        // Each one that is taken makes room for one, though not at once; and a reader that has taken
+        // all that came may have twice as much on its way.
         for number in 0..credit {
             assert_eq!(soon(numbers.next()).await, Some(Ok(number)));
         }
-        soon(signals.polled(2 * credit)).await;
+        soon(signals.polled(3 * credit)).await;
         for _ in 0..100 {
             assert_eq!(soon(flows.ping()).await, Ok(7));
         }
-        assert_eq!(signals.polls(), 2 * credit);
+        assert_eq!(signals.polls(), 3 * credit);
         drop(numbers);
         soon(signals.dropped.notified()).await;
         idle(&client).await;
     }
+}
+
+#[tokio::test]
+async fn the_credit_of_an_eager_reader_grows_and_has_an_end() {
+    let (signals, client) = flow(Codec::MessagePack).await;
+    let flows = FlowsClient::new(&client);
+    let mut numbers = flows.endless().await.unwrap();
+    for number in 0..20_000 {
+        assert_eq!(soon(numbers.next()).await, Some(Ok(number)));
+    }
+    for _ in 0..100 {
+        assert_eq!(soon(flows.ping()).await, Ok(7));
+    }
+    let ahead = signals.polls() - 20_000;
+    assert!(ahead > u64::from(StreamCredit::default().items), "{ahead}");
+    assert!(ahead <= 512, "{ahead}");
+    drop(numbers);
+    idle(&client).await;
 }
 
 #[tokio::test]
