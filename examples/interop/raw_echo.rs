@@ -1,6 +1,6 @@
 //! A plain WebSocket that sends back what it receives, without Wirecall's subprotocol.
 
-use std::{convert::Infallible, future::poll_fn};
+use std::{convert::Infallible, future::poll_fn, task::Poll};
 
 use http_body_util::Empty;
 use hyper::{
@@ -55,8 +55,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>
             && let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>()
         {
             let stream = parts.io.into_inner();
-            let socket =
-                WebSocket::new(stream, parts.read_buf, Role::Server, MAX_MESSAGE_BYTES).await;
+            let socket = WebSocket::new(stream, parts.read_buf, Role::Server, MAX_MESSAGE_BYTES);
             if let Err(error) = echo(socket).await {
                 eprintln!("{error}");
             }
@@ -67,7 +66,18 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>
 
 async fn echo(mut socket: WebSocket<TcpStream>) -> Result<(), TransportError> {
     loop {
-        match poll_fn(|cx| socket.poll_receive(cx)).await {
+        let received = poll_fn(|cx| {
+            let received = socket.poll_receive(cx);
+            // Pongs are written by the flush alone.
+            if received.is_pending()
+                && socket.has_unflushed()
+                && let Poll::Ready(Err(error)) = socket.poll_flush(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            received
+        });
+        match received.await {
             Ok(Received::Message(message)) => {
                 socket.send(message.kind, &message.data)?;
                 poll_fn(|cx| socket.poll_flush(cx)).await?;

@@ -88,6 +88,7 @@ impl ClientBuilder {
 
     async fn establish(self) -> Result<Client, ConnectError> {
         let router = Arc::new(self.router?);
+        let limits = Arc::new(self.limits);
         let headers = self.headers.map_err(ConnectError::Header)?;
         if self.codecs.is_empty() {
             return Err(ConnectError::NoCodec);
@@ -107,19 +108,16 @@ impl ClientBuilder {
                     upgraded.stream,
                     upgraded.read_ahead,
                     Role::Client,
-                    self.limits.max_message_bytes,
-                )
-                .await;
-                let codec = upgraded.codec;
-                connection::spawn(transport, Side::Dialler, codec, self.limits, router, info)
+                    limits.max_message_bytes,
+                );
+                spawn(transport, upgraded.codec, limits, router, info)
             }
             Kind::Memory(endpoint) => {
                 let transport = endpoint.connect().await.ok_or_else(|| {
                     io::Error::new(io::ErrorKind::ConnectionRefused, "the server is gone")
                 })?;
-                let codec = Codec::MessagePack;
                 let info = ConnectionInfo::default();
-                connection::spawn(transport, Side::Dialler, codec, self.limits, router, info)
+                spawn(transport, Codec::MessagePack, limits, router, info)
             }
         };
         // From here on, dropping this future drops the last handle, which ends the connection.
@@ -130,6 +128,17 @@ impl ClientBuilder {
             task: Arc::new(Mutex::new(Some(task))),
         })
     }
+}
+
+fn spawn<T: transport::Transport>(
+    transport: T,
+    codec: Codec,
+    limits: Arc<Limits>,
+    router: Arc<Router>,
+    info: ConnectionInfo,
+) -> (Peer, JoinHandle<()>) {
+    let (peer, driver) = connection::drive(transport, Side::Dialler, codec, limits, router, info);
+    (peer, tokio::spawn(driver))
 }
 
 /// A connection to a server.

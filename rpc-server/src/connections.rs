@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
     CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, connection, protocol::Side,
@@ -18,7 +18,7 @@ use crate::negotiation::Offer;
 #[derive(Debug)]
 pub(crate) struct Connections {
     router: Arc<Router>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) offer: Offer,
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
@@ -36,6 +36,20 @@ struct Peers {
     open: HashMap<u64, Peer>,
 }
 
+/// A connection's place among the others, until its task is gone. The engine catches the panics of
+/// handlers; one of its own ends this connection alone.
+struct Entry {
+    connections: Arc<Connections>,
+    key: u64,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.connections.lock().open.remove(&self.key);
+    }
+}
+
 impl Connections {
     pub(crate) fn new(
         router: Router,
@@ -45,7 +59,7 @@ impl Connections {
     ) -> Self {
         Connections {
             router: Arc::new(router),
-            limits,
+            limits: Arc::new(limits),
             offer,
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
@@ -54,21 +68,32 @@ impl Connections {
         }
     }
 
-    /// Runs a connection until it ends.
-    pub(crate) async fn run<T: Transport>(
-        &self,
+    /// Runs a connection, in a task of its own, until it ends.
+    pub(crate) fn run<T: Transport>(
+        self: Arc<Self>,
         transport: T,
-        side: Side,
         codec: Codec,
         info: ConnectionInfo,
+        place: Option<OwnedSemaphorePermit>,
     ) {
-        let limits = self.limits.clone();
-        let (peer, task) =
-            connection::spawn(transport, side, codec, limits, self.router.clone(), info);
-        let key = self.enter(peer);
-        // The engine catches the panics of handlers; one of its own ends this connection alone.
-        let _ = task.await;
-        self.lock().open.remove(&key);
+        let (peer, driver) = connection::drive(
+            transport,
+            Side::Acceptor,
+            codec,
+            self.limits.clone(),
+            self.router.clone(),
+            info,
+        );
+        let tasks = self.tasks.clone();
+        let entry = Entry {
+            key: self.enter(peer),
+            connections: self,
+            _place: place,
+        };
+        tasks.spawn(async move {
+            let _entry = entry;
+            driver.await;
+        });
     }
 
     fn enter(&self, peer: Peer) -> u64 {

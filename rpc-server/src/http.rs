@@ -8,11 +8,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
 use wirecall_core::{
     Codec, ConnectionInfo,
-    protocol::Side,
     transport::{self, Role, WebSocket},
 };
 
@@ -34,23 +34,21 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Serves one connection. Returns when it has ended, as HTTP or as WebSocket.
+/// Serves one connection as HTTP, and hands it over once it is a WebSocket.
 pub(crate) async fn serve(
     stream: TcpStream,
     peer_addr: SocketAddr,
     local_addr: SocketAddr,
     connections: Arc<Connections>,
+    place: OwnedSemaphorePermit,
 ) {
-    // In a box of its own: its buffers are gone once the connection is a WebSocket.
-    let http = Box::pin(serve_http(stream, peer_addr, local_addr, &connections));
+    let http = serve_http(stream, peer_addr, local_addr, &connections);
     let Some(upgraded) = http.await else {
         return;
     };
     let limit = connections.limits.max_message_bytes;
-    let transport = WebSocket::new(upgraded.stream, upgraded.read_ahead, Role::Server, limit).await;
-    connections
-        .run(transport, Side::Acceptor, upgraded.codec, upgraded.info)
-        .await;
+    let transport = WebSocket::new(upgraded.stream, upgraded.read_ahead, Role::Server, limit);
+    connections.run(transport, upgraded.codec, upgraded.info, Some(place));
 }
 
 /// A connection on which the upgrade is done.

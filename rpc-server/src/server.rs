@@ -8,7 +8,6 @@ use tokio::{
 };
 use wirecall_core::{
     Codec, ConnectionInfo, DuplicateService, Limits, Router, Service,
-    protocol::Side,
     transport::memory::{self, MemoryEndpoint, MemoryListener},
 };
 
@@ -248,11 +247,9 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
         let Ok(local_addr) = stream.local_addr() else {
             continue;
         };
-        let connection = http::serve(stream, peer_addr, local_addr, connections.clone());
-        connections.tasks.spawn(async move {
-            connection.await;
-            drop(place);
-        });
+        let connection = connections.clone();
+        let http = http::serve(stream, peer_addr, local_addr, connection, place);
+        connections.tasks.spawn(http);
     }
 }
 
@@ -272,12 +269,8 @@ fn turn_away(stream: &TcpStream) {
 
 async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
     while let Some(transport) = listener.accept().await {
+        let info = ConnectionInfo::default();
         let connection = connections.clone();
-        connections.tasks.spawn(async move {
-            let info = ConnectionInfo::default();
-            connection
-                .run(transport, Side::Acceptor, Codec::MessagePack, info)
-                .await;
-        });
+        connection.run(transport, Codec::MessagePack, info, None);
     }
 }

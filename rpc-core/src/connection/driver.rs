@@ -7,6 +7,7 @@
 mod handlers;
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     pin::{Pin, pin},
     sync::{Arc, Mutex, atomic::Ordering},
@@ -74,15 +75,11 @@ pub(crate) struct Driver<T> {
 
     /// The message that is being read.
     message: Option<(Bytes, Position)>,
-    events: Events,
-    /// Terminal frames of handlers that ended in place, until the lock is next taken.
-    answers: Answers,
-    spawned: Vec<(CallId, AbortHandle)>,
+    work: Workspace,
     notifications_handled: usize,
     /// Whether the last step was so slow that the next one looks for the handler to blame.
     suspicious: bool,
 
-    batch: Batch,
     is_flushing: bool,
     has_yielded: bool,
     max_body_bytes: usize,
@@ -109,6 +106,39 @@ struct Lane {
     busy: Option<AbortHandle>,
 }
 
+/// What one poll of the task works with. It is empty between two polls, and its buffers belong to
+/// the thread: an idle connection has none.
+#[derive(Default)]
+struct Workspace {
+    events: Events,
+    /// Terminal frames of handlers that ended in place, until the lock is next taken.
+    answers: Answers,
+    spawned: Vec<(CallId, AbortHandle)>,
+    batch: Batch,
+}
+
+impl Workspace {
+    fn is_empty(&self) -> bool {
+        self.events.queue.is_empty()
+            && self.events.wakers.is_empty()
+            && self.answers.ends.is_empty()
+            && self.answers.large.is_empty()
+            && self.spawned.is_empty()
+            && self.batch.is_empty()
+    }
+
+    /// Leaves the buffers to the thread.
+    fn give_back(&mut self) {
+        debug_assert!(self.is_empty());
+        // What one connection has left must not become another's.
+        if self.is_empty() {
+            WORKSPACE.set(std::mem::take(self));
+        }
+    }
+}
+
+thread_local!(static WORKSPACE: Cell<Workspace> = Cell::default());
+
 #[derive(Default)]
 struct Answers {
     bytes: Vec<u8>,
@@ -134,12 +164,9 @@ impl<T: Transport> Driver<T> {
             room_bytes: 0,
             deferred: VecDeque::new(),
             message: None,
-            events: Events::default(),
-            answers: Answers::default(),
-            spawned: Vec::new(),
+            work: Workspace::default(),
             notifications_handled: 0,
             suspicious: false,
-            batch: Batch::default(),
             is_flushing: false,
             has_yielded: false,
             max_body_bytes,
@@ -238,7 +265,7 @@ impl<T: Transport> Driver<T> {
             FRAMES_A_STEP,
             now,
             &*self.router,
-            &mut self.events,
+            &mut self.work.events,
         );
         self.is_congested = state.connection.is_congested();
         self.room_bytes = state.connection.room_bytes();
@@ -249,15 +276,15 @@ impl<T: Transport> Driver<T> {
             self.message = Some((message, position));
         }
         self.handle_events(cx);
-        let has_run = !self.answers.ends.is_empty() || self.notifications_handled > 0;
+        let has_run = !self.work.answers.ends.is_empty() || self.notifications_handled > 0;
         self.suspicious = has_run && now.elapsed() > SLOW_POLL;
         self.hand_over();
         Ok(())
     }
 
     fn handle_events(&mut self, cx: &mut Context<'_>) {
-        self.events.wakers.drain(..).for_each(Waker::wake);
-        let mut queue = std::mem::take(&mut self.events.queue);
+        self.work.events.wakers.drain(..).for_each(Waker::wake);
+        let mut queue = std::mem::take(&mut self.work.events.queue);
         for event in queue.drain(..) {
             match event {
                 Event::Open => self.open(),
@@ -292,7 +319,7 @@ impl<T: Transport> Driver<T> {
                 Event::Stop { id } => self.stop(id),
             }
         }
-        self.events.queue = queue;
+        self.work.events.queue = queue;
     }
 
     fn open(&mut self) {
@@ -332,38 +359,38 @@ impl<T: Transport> Driver<T> {
 
     /// Gives the lock's owner what the last handlers have left: one lock for all of them.
     fn hand_over(&mut self) {
-        if self.answers.ends.is_empty()
-            && self.answers.large.is_empty()
-            && self.spawned.is_empty()
+        if self.work.answers.ends.is_empty()
+            && self.work.answers.large.is_empty()
+            && self.work.spawned.is_empty()
             && self.notifications_handled == 0
         {
             return;
         }
         let mut state = self.shared.lock();
         let mut start = 0;
-        for (id, end) in self.answers.ends.drain(..) {
-            let frame = &self.answers.bytes[start..end];
-            let wakers = &mut self.events.wakers;
+        for (id, end) in self.work.answers.ends.drain(..) {
+            let frame = &self.work.answers.bytes[start..end];
+            let wakers = &mut self.work.events.wakers;
             let connection = &mut state.connection;
             connection.answer_encoded(id, frame, wakers);
             start = end;
         }
-        for (id, body, metadata) in self.answers.large.drain(..) {
-            let wakers = &mut self.events.wakers;
+        for (id, body, metadata) in self.work.answers.large.drain(..) {
+            let wakers = &mut self.work.events.wakers;
             let connection = &mut state.connection;
             connection.answer_large(id, body, &metadata, wakers);
         }
-        for (id, task) in self.spawned.drain(..) {
+        for (id, task) in self.work.spawned.drain(..) {
             state.remember_task(id, task);
         }
         for _ in 0..std::mem::take(&mut self.notifications_handled) {
             state.connection.notification_handled();
         }
         drop(state);
-        self.events.wakers.drain(..).for_each(Waker::wake);
-        self.answers.bytes.clear();
-        if self.answers.bytes.capacity() > 64 << 10 {
-            self.answers.bytes = Vec::new();
+        self.work.events.wakers.drain(..).for_each(Waker::wake);
+        self.work.answers.bytes.clear();
+        if self.work.answers.bytes.capacity() > 64 << 10 {
+            self.work.answers.bytes = Vec::new();
         }
     }
 
@@ -395,7 +422,9 @@ impl<T: Transport> Driver<T> {
                 return Ok(());
             }
             state.has_company = false;
-            state.connection.take_output(&mut self.batch, &mut wakers);
+            state
+                .connection
+                .take_output(&mut self.work.batch, &mut wakers);
             let has_more = state.connection.has_output();
             drop(state);
             wakers.into_iter().for_each(Waker::wake);
@@ -433,12 +462,12 @@ impl<T: Transport> Driver<T> {
             Codec::MessagePack => MessageKind::Binary,
             Codec::Json => MessageKind::Text,
         };
-        for message in self.batch.messages() {
+        for message in self.work.batch.messages() {
             self.transport
                 .send(kind, message)
                 .map_err(|error| transport_failed(&error))?;
         }
-        self.batch.clear();
+        self.work.batch.clear();
         self.is_flushing = true;
         Ok(())
     }
@@ -451,6 +480,7 @@ impl<T: Transport> Driver<T> {
         if state.close_when_idle && state.connection.in_flight() == (0, 0) && self.is_quiet() {
             return Err(CloseReason::local(CloseCode::NORMAL, ""));
         }
+        state.connection.give_back_buffers();
         match &mut state.driver {
             Some(waker) => waker.clone_from(cx.waker()),
             None => state.driver = Some(cx.waker().clone()),
@@ -507,6 +537,9 @@ impl<T: Transport> Driver<T> {
             .flatten()
             .min();
         let Some(next) = next else {
+            if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
+                self.timer = None;
+            }
             return;
         };
         match &mut self.timer {
@@ -559,7 +592,7 @@ impl<T: Transport> Driver<T> {
         self.shared
             .lock()
             .connection
-            .handle_timeout(now, &mut self.events)?;
+            .handle_timeout(now, &mut self.work.events)?;
         self.handle_events(cx);
         Ok(())
     }
@@ -573,10 +606,12 @@ impl<T: Transport> Driver<T> {
             ClosedBy::Peer | ClosedBy::Transport => None,
         };
         let text = reason.message.clone();
-        let mut wakers = std::mem::take(&mut self.events.wakers);
+        let mut wakers = std::mem::take(&mut self.work.events.wakers);
         let mut state = self.shared.lock();
         if goodbye.is_some() && !self.is_flushing {
-            state.connection.take_output(&mut self.batch, &mut wakers);
+            state
+                .connection
+                .take_output(&mut self.work.batch, &mut wakers);
         }
         let cancelled = state.connection.take_cancellations();
         state.connection.close(reason, &mut wakers);
@@ -630,8 +665,14 @@ impl<T: Transport> Future for Driver<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if matches!(self.stage, Stage::Running) {
+            if self.work.is_empty() {
+                self.work = WORKSPACE.take();
+            }
             match self.drive(cx) {
-                Ok(()) => return Poll::Pending,
+                Ok(()) => {
+                    self.work.give_back();
+                    return Poll::Pending;
+                }
                 Err(reason) => self.end(reason),
             }
         }

@@ -6,8 +6,6 @@ mod shared;
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-
 use crate::{
     body::Codec, context::ConnectionInfo, limits::Limits, peer::Peer, protocol::Side,
     service::Router, transport::Transport,
@@ -15,22 +13,20 @@ use crate::{
 use driver::Driver;
 pub(crate) use shared::Shared;
 
-/// Runs one end of a connection on a transport that is up: spawns its task on the current tokio
-/// runtime and returns the peer at its other end.
+/// Sets up one end of a connection on a transport that is up: returns the peer at its other end, and
+/// what drives the connection.
 ///
-/// The task ends with the connection, after the closing handshake.
-///
-/// # Panics
-/// Outside a tokio runtime.
-pub fn spawn<T: Transport>(
+/// The driver is to be spawned, and ends with the connection, after the closing handshake. Dropping
+/// it ends the connection at once. It needs a tokio runtime with its time enabled.
+pub fn drive<T: Transport>(
     transport: T,
     side: Side,
     codec: Codec,
-    limits: Limits,
+    limits: Arc<Limits>,
     router: Arc<Router>,
     info: ConnectionInfo,
-) -> (Peer, JoinHandle<()>) {
+) -> (Peer, impl Future<Output = ()> + Send + Unpin + 'static) {
     let shared = Arc::new(Shared::new(side, codec, limits, info));
     let driver = Driver::new(transport, shared.clone(), router);
-    (Peer::new(shared), tokio::spawn(driver))
+    (Peer::new(shared), driver)
 }

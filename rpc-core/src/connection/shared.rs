@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) side: Side,
     pub(crate) codec: Codec,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     /// This end wants to end the connection: nothing more is read.
     pub(crate) is_closing: AtomicBool,
     pub(crate) info: ConnectionInfo,
@@ -66,7 +66,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(side: Side, codec: Codec, limits: Limits, info: ConnectionInfo) -> Self {
+    pub(crate) fn new(side: Side, codec: Codec, limits: Arc<Limits>, info: ConnectionInfo) -> Self {
         Shared {
             state: Mutex::new(State {
                 connection: Connection::new(side, codec, limits.clone()),

@@ -6,7 +6,10 @@ mod incoming;
 mod outgoing;
 mod streams;
 
-use std::task::{Poll, Waker};
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -64,7 +67,7 @@ enum Phase {
 pub struct Connection {
     side: Side,
     codec: Codec,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// The protocol's defaults until the peer has announced its own.
     peer: PeerLimits,
     phase: Phase,
@@ -114,10 +117,8 @@ pub struct Connection {
 impl Connection {
     /// An end of a new connection. The dialler's HELLO is the first thing in its outbox.
     #[must_use]
-    pub fn new(side: Side, codec: Codec, mut limits: Limits) -> Self {
-        limits.max_in_flight = limits.max_in_flight.min(MAX_IN_FLIGHT);
-        limits.connection_window_bytes = limits.connection_window_bytes.max(WINDOW_BYTES);
-        limits.max_assembly_bytes = limits.max_assembly_bytes.max(limits.max_body_bytes);
+    pub fn new(side: Side, codec: Codec, limits: impl Into<Arc<Limits>>) -> Self {
+        let limits = possible(limits.into());
         let notify_granted = limits.notification_credit;
         let mut connection = Connection {
             side,
@@ -591,6 +592,11 @@ impl Connection {
         }
     }
 
+    /// Nothing is to be written for now: what is written next may use other buffers.
+    pub(crate) fn give_back_buffers(&mut self) {
+        self.outbox.give_back_buffers();
+    }
+
     /// This end is about to close the connection: it starts no more calls.
     pub(crate) fn refuse_calls(&mut self, reason: &CloseReason) {
         self.closing.get_or_insert_with(|| reason.clone());
@@ -622,6 +628,28 @@ impl Connection {
         self.aliases_sent = Vec::new();
         self.closed = Some(reason);
     }
+}
+
+/// Limits that make sense together: the same ones, as a rule.
+fn possible(mut limits: Arc<Limits>) -> Arc<Limits> {
+    let max_in_flight = limits.max_in_flight.min(MAX_IN_FLIGHT);
+    let window = limits.connection_window_bytes.max(WINDOW_BYTES);
+    let assembly = limits.max_assembly_bytes.max(limits.max_body_bytes);
+    let wanted = (max_in_flight, window, assembly);
+    let given = (
+        limits.max_in_flight,
+        limits.connection_window_bytes,
+        limits.max_assembly_bytes,
+    );
+    if given != wanted {
+        let limits = Arc::make_mut(&mut limits);
+        (
+            limits.max_in_flight,
+            limits.connection_window_bytes,
+            limits.max_assembly_bytes,
+        ) = wanted;
+    }
+    limits
 }
 
 /// Copies bodies that are small beside the message that they stand in, so that a call which takes

@@ -229,6 +229,13 @@ impl Outbox {
         }
     }
 
+    /// Leaves buffers that are empty to the thread.
+    pub(super) fn give_back_buffers(&mut self) {
+        for packer in self.levels.iter_mut().chain([&mut self.control]) {
+            packer.give_back_buffer();
+        }
+    }
+
     /// Whether all that waits can go at once, since it is little and of one priority.
     fn is_in_order(&self) -> bool {
         let waiting = self.levels.iter().filter(|level| !level.is_empty());

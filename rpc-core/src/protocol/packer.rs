@@ -8,7 +8,7 @@ use super::{
     handshake::PeerLimits,
     messagepack,
 };
-use crate::body::Codec;
+use crate::{body::Codec, scratch};
 
 /// A message is closed once it has that many bytes: a much larger one would be held up as a whole.
 const PACK_BYTES: usize = 64 << 10;
@@ -87,7 +87,7 @@ impl Packer {
     #[inline]
     pub(super) fn push_request(&mut self, id: CallId, alias: u64, body: &[u8]) {
         debug_assert_eq!(self.codec, Codec::MessagePack);
-        let start = self.bytes.len();
+        let start = self.open_frame();
         messagepack::put_request(&mut self.bytes, id, alias, body);
         self.close_frame(start, true);
     }
@@ -100,7 +100,11 @@ impl Packer {
     }
 
     /// Says where the frame begins.
+    #[inline]
     fn open_frame(&mut self) -> usize {
+        if self.bytes.capacity() == 0 {
+            self.bytes = scratch::take_output();
+        }
         if self.codec == Codec::Json {
             let separator = if self.open.frames == 0 { b'[' } else { b',' };
             self.bytes.push(separator);
@@ -160,6 +164,13 @@ impl Packer {
             start: end,
             ..Packed::default()
         };
+    }
+
+    /// Leaves the buffer to the thread, if it is empty.
+    pub(super) fn give_back_buffer(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            scratch::put_output(std::mem::take(&mut self.bytes));
+        }
     }
 
     /// How many bytes wait.
@@ -239,9 +250,7 @@ impl Packer {
             message.start -= end;
             message.end = message.end.saturating_sub(end);
         }
-        if self.bytes.is_empty() && self.bytes.capacity() > KEEP_BYTES {
-            self.bytes = Vec::new();
-        }
+        self.give_back_buffer();
     }
 }
 

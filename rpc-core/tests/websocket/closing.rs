@@ -159,8 +159,8 @@ async fn the_end_of_the_stream_without_a_close_is_a_reset() {
 async fn two_ends_that_close_at_the_same_time_are_both_done() {
     let (ours, theirs) = tokio::io::duplex(1000);
     let nothing = bytes::Bytes::new;
-    let mut client = WebSocket::new(ours, nothing(), Role::Client, 1000).await;
-    let mut server = WebSocket::new(theirs, nothing(), Role::Server, 1000).await;
+    let mut client = WebSocket::new(ours, nothing(), Role::Client, 1000);
+    let mut server = WebSocket::new(theirs, nothing(), Role::Server, 1000);
     client.close(CloseCode::NORMAL, "client");
     server.close(CloseCode::GOING_AWAY, "server");
     let client = tokio::spawn(async move { finish(&mut client).await });

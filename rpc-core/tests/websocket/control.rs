@@ -128,7 +128,7 @@ async fn bytes_that_came_with_the_handshake_are_read_first() {
         let (ahead, later) = bytes.split_at(cut);
         let (stream, mut peer) = tokio::io::duplex(100);
         let ahead = Bytes::copy_from_slice(ahead);
-        let mut server = WebSocket::new(stream, ahead, Role::Server, MAX_MESSAGE_BYTES).await;
+        let mut server = WebSocket::new(stream, ahead, Role::Server, MAX_MESSAGE_BYTES);
         peer.write_all(later).await.unwrap();
         assert_eq!(receive(&mut server).await.unwrap(), text("one"));
         assert_eq!(receive(&mut server).await.unwrap(), text("two"));
@@ -194,7 +194,7 @@ async fn frames_without_end_that_say_nothing_let_others_run() {
     ] {
         let start = Bytes::from(start);
         let limit = 60_000 << 10;
-        let mut client = WebSocket::new(Endless(frames), start, Role::Client, limit).await;
+        let mut client = WebSocket::new(Endless(frames), start, Role::Client, limit);
         let wakes = Arc::new(CountWakes::default());
         let waker = wakes.clone().into();
         for calls in 1..10 {

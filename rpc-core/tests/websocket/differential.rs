@@ -71,7 +71,7 @@ fn read_by_us(role: Role, bytes: &[u8], sizes: Vec<usize>) -> Outcome {
         };
         peer.shutdown().await.unwrap();
         let stream = Chopped::new(stream, sizes);
-        let mut socket = WebSocket::new(stream, Bytes::new(), role, MAX_MESSAGE_BYTES).await;
+        let mut socket = WebSocket::new(stream, Bytes::new(), role, MAX_MESSAGE_BYTES);
         let outcome = read(&mut socket).await;
         drop(socket);
         // Nothing is written unasked.

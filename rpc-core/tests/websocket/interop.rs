@@ -146,7 +146,7 @@ async fn pair(
         Role::Server => Role::Client,
     };
     (
-        WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES).await,
+        WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES),
         WebSocketStream::from_raw_socket(theirs, tungstenite_role(other), None).await,
     )
 }
@@ -250,8 +250,8 @@ proptest! {
                 Role::Server => Role::Client,
             };
             let ours = Chopped::new(ours, sizes);
-            let mut ours = WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES).await;
-            let mut theirs = WebSocket::new(theirs, Bytes::new(), other, MAX_MESSAGE_BYTES).await;
+            let mut ours = WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES);
+            let mut theirs = WebSocket::new(theirs, Bytes::new(), other, MAX_MESSAGE_BYTES);
             let mut received: Vec<Received> = Vec::new();
             let writing = async {
                 for sent in &messages {

@@ -93,7 +93,7 @@ pub(crate) fn closed(code: CloseCode, reason: &str) -> Received {
 /// A WebSocket, and the other end of the stream below it.
 pub(crate) async fn socket(role: Role) -> (WebSocket<DuplexStream>, DuplexStream) {
     let (ours, theirs) = duplex(1 << 20);
-    let socket = WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES).await;
+    let socket = WebSocket::new(ours, Bytes::new(), role, MAX_MESSAGE_BYTES);
     (socket, theirs)
 }
 

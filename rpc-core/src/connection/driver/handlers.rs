@@ -41,16 +41,16 @@ impl<T: Transport> Driver<T> {
                 let reply = reply.limited(self.max_body_bytes);
                 if reply.is_large() {
                     let (body, metadata) = reply.into_large();
-                    self.answers.large.push((id, body, metadata));
+                    self.work.answers.large.push((id, body, metadata));
                     // One at a time: the next may have to wait until this one is written.
                     self.is_congested = true;
                     return;
                 }
                 let frame = reply.into_frame(id, self.shared.codec);
-                let out = &mut self.answers.bytes;
+                let out = &mut self.work.answers.bytes;
                 out.extend_from_slice(&frame);
                 scratch::put(frame);
-                self.answers.ends.push((id, out.len()));
+                self.work.answers.ends.push((id, out.len()));
                 self.is_congested |= out.len() > self.room_bytes;
             }
             Dispatched::Pending(handler) => {
@@ -64,7 +64,7 @@ impl<T: Transport> Driver<T> {
                     let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
                     guard.answer(reply).await;
                 });
-                self.spawned.push((id, task.abort_handle()));
+                self.work.spawned.push((id, task.abort_handle()));
             }
         }
     }
@@ -96,7 +96,7 @@ impl<T: Transport> Driver<T> {
         let removed = deferred.and_then(|index| self.deferred.remove(index));
         let mut state = self.shared.lock();
         if removed.is_some() {
-            let wakers = &mut self.events.wakers;
+            let wakers = &mut self.work.events.wakers;
             state.connection.handler_not_started(id, wakers);
         }
         let task = state
@@ -108,7 +108,7 @@ impl<T: Transport> Driver<T> {
         if let Some(token) = token {
             token.cancel();
         }
-        self.events.wakers.drain(..).for_each(Waker::wake);
+        self.work.events.wakers.drain(..).for_each(Waker::wake);
         if let Some(task) = task {
             task.abort();
         }

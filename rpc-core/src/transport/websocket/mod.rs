@@ -107,12 +107,7 @@ struct Unread {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Takes over a connection on which the upgrade is done. `read_ahead` is what came behind the
     /// other end's handshake and was read together with it.
-    pub async fn new(
-        stream: S,
-        read_ahead: Bytes,
-        role: Role,
-        max_message_bytes: usize,
-    ) -> WebSocket<S> {
+    pub fn new(stream: S, read_ahead: Bytes, role: Role, max_message_bytes: usize) -> WebSocket<S> {
         WebSocket {
             stream,
             role,

@@ -19,15 +19,15 @@ impl<S> WebSocket<S> {
 async fn pair() -> [WebSocket<DuplexStream>; 2] {
     let (ours, theirs) = duplex(100_000);
     [
-        WebSocket::new(ours, Bytes::new(), Role::Client, MAX_MESSAGE_BYTES).await,
-        WebSocket::new(theirs, Bytes::new(), Role::Server, MAX_MESSAGE_BYTES).await,
+        WebSocket::new(ours, Bytes::new(), Role::Client, MAX_MESSAGE_BYTES),
+        WebSocket::new(theirs, Bytes::new(), Role::Server, MAX_MESSAGE_BYTES),
     ]
 }
 
 /// A server whose peer is in the test's hand. It takes messages of any size.
 async fn server() -> (WebSocket<DuplexStream>, DuplexStream) {
     let (ours, theirs) = duplex(1 << 20);
-    let server = WebSocket::new(ours, Bytes::new(), Role::Server, usize::MAX).await;
+    let server = WebSocket::new(ours, Bytes::new(), Role::Server, usize::MAX);
     (server, theirs)
 }
 
@@ -75,7 +75,7 @@ async fn what_came_behind_the_handshake_is_not_kept() {
     let (stream, _peer) = duplex(100);
     let buffer = Bytes::from(vec![0x89; 16 << 10]);
     let nothing = buffer.slice(7..7);
-    let socket = WebSocket::new(stream, nothing, Role::Server, MAX_MESSAGE_BYTES).await;
+    let socket = WebSocket::new(stream, nothing, Role::Server, MAX_MESSAGE_BYTES);
     assert_eq!(socket.capacity(), 0);
     assert!(buffer.is_unique());
 }
@@ -129,7 +129,7 @@ async fn a_connection_that_has_failed_holds_nothing_that_was_read() {
 #[tokio::test]
 async fn a_blocked_write_holds_no_more_than_what_is_left() {
     let (stream, mut peer) = duplex(100_000);
-    let mut server = WebSocket::new(stream, Bytes::new(), Role::Server, MAX_MESSAGE_BYTES).await;
+    let mut server = WebSocket::new(stream, Bytes::new(), Role::Server, MAX_MESSAGE_BYTES);
     let message = vec![1; 100_100];
     server.send(MessageKind::Binary, &message).unwrap();
     let blocked = poll_fn(|cx| Poll::Ready(server.poll_flush(cx).is_pending())).await;
