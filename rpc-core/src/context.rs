@@ -115,6 +115,7 @@ impl Context {
     }
 
     /// Takes what goes with the answer.
+    #[inline]
     pub(crate) fn take_response_metadata(&self) -> Metadata {
         std::mem::take(&mut self.response().entries)
     }

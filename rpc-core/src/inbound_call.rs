@@ -40,12 +40,14 @@ pub struct InboundCall {
 impl InboundCall {
     /// The method's number in its service.
     #[must_use]
+    #[inline]
     pub fn method(&self) -> usize {
         self.method as usize
     }
 
     /// What the handler gets to know beside its arguments.
     #[must_use]
+    #[inline]
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -54,6 +56,7 @@ impl InboundCall {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, for [`InboundCall::refuse`].
+    #[inline]
     pub fn args<'a, T: Arguments<'a>>(
         &'a self,
         names: &'static [&'static str],
@@ -124,6 +127,7 @@ impl InboundCall {
     }
 
     /// The reply of a method that cannot fail.
+    #[inline]
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
         let mut body = scratch::take();
         let metadata = self.context.take_response_metadata();
@@ -146,6 +150,7 @@ impl InboundCall {
     }
 
     /// The reply of a method that can fail.
+    #[inline]
     pub fn respond_result<T: Serialize, E: RpcError>(&self, result: &Result<T, E>) -> Reply {
         let error = match result {
             Ok(value) => return self.respond(value),
@@ -214,6 +219,7 @@ impl Reply {
         Reply::error(Status::new(Code::INTERNAL, "the handler panicked"))
     }
 
+    #[inline]
     fn body_len(&self) -> usize {
         match self.outcome {
             Outcome::Encoded(start) => self.body.len() - start,
@@ -222,12 +228,14 @@ impl Reply {
     }
 
     /// Whether the body goes in pieces.
+    #[inline]
     pub(crate) fn is_large(&self) -> bool {
         self.body_len() > FIRST_PIECE_BYTES
     }
 
     /// The reply as it can be sent: a body that the peer would not take becomes an error, and
     /// details that are too large are left out, since code and message can do without.
+    #[inline]
     pub(crate) fn limited(mut self, max_body_bytes: usize) -> Self {
         let bytes = self.body_len();
         match self.outcome {
@@ -253,6 +261,7 @@ impl Reply {
     }
 
     /// The terminal frame, in a thread's buffer. Not for large responses.
+    #[inline]
     pub(crate) fn into_frame(self, id: CallId, codec: Codec) -> Vec<u8> {
         let options;
         let frame = match &self.outcome {

@@ -14,11 +14,13 @@ use tokio::time::Instant;
 thread_local!(static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) });
 
 /// The deadline of the handler that is being polled, if there is one.
+#[inline]
 pub(crate) fn deadline() -> Option<Instant> {
     DEADLINE.get()
 }
 
 /// Does something, with a deadline for the calls that are made meanwhile.
+#[inline]
 pub(crate) fn scope<T>(deadline: Option<Instant>, poll: impl FnOnce() -> T) -> T {
     /// Also after a panic.
     struct Restore(Option<Instant>);

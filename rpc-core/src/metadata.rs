@@ -104,6 +104,7 @@ impl Metadata {
 
     /// Whether there are none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.entries.is_none()
     }

@@ -49,12 +49,14 @@ impl Method {
         &self.name
     }
 
+    #[inline]
     pub(crate) fn alias(&self) -> Option<u16> {
         self.alias
     }
 
     /// How frames in this codec name the method: by its alias, or by its name, which people can
     /// read in JSON.
+    #[inline]
     pub(crate) fn reference(&self, codec: Codec) -> MethodRef<'_> {
         match (codec, self.alias) {
             (Codec::MessagePack, Some(alias)) => MethodRef::Alias(u64::from(alias)),
@@ -106,6 +108,7 @@ impl Methods {
     /// # Panics
     /// When there is none: stubs are generated together with their tables.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> &Method {
         match &self.0 {
             Table::Static(methods) => &methods[index],

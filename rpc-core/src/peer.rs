@@ -50,6 +50,7 @@ impl Peer {
         }))
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Shared {
         &self.0.shared
     }
@@ -62,6 +63,7 @@ impl Peer {
 
     /// How frames and bodies are encoded.
     #[must_use]
+    #[inline]
     pub fn codec(&self) -> Codec {
         self.shared().codec
     }

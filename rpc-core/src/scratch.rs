@@ -19,6 +19,7 @@ thread_local! {
 
 /// The thread's buffer in which values are serialized before they are appended under a lock, empty.
 /// Whoever takes it while it is taken gets a new one.
+#[inline]
 pub(crate) fn take() -> Vec<u8> {
     // There is none while the thread ends.
     let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
@@ -27,6 +28,7 @@ pub(crate) fn take() -> Vec<u8> {
 }
 
 /// Gives a buffer back, to this thread's if it was taken on another one.
+#[inline]
 pub(crate) fn put(buffer: Vec<u8>) {
     if buffer.capacity() <= KEEP_BYTES {
         let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
@@ -34,12 +36,14 @@ pub(crate) fn put(buffer: Vec<u8>) {
 }
 
 /// A buffer for what a connection is about to write, empty.
+#[inline]
 pub(crate) fn take_output() -> Vec<u8> {
     let taken = OUTPUTS.try_with(|outputs| outputs.borrow_mut().pop());
     taken.ok().flatten().unwrap_or_default()
 }
 
 /// Gives an empty buffer back.
+#[inline]
 pub(crate) fn put_output(buffer: Vec<u8>) {
     if buffer.capacity() > KEEP_OUTPUT_BYTES {
         return;

@@ -141,6 +141,7 @@ where
     F: Future<Output = Reply> + Send + 'static,
     M: Fn(Arc<S>, InboundCall) -> F + Send + 'static,
 {
+    #[inline]
     fn dispatch(&mut self, cx: Option<&mut Context<'_>>, call: InboundCall) -> Dispatched {
         let mut slot = self
             .slot
@@ -246,6 +247,7 @@ impl Router {
     }
 
     /// Whether this call is to be spawned at once.
+    #[inline]
     pub(crate) fn spawns(&self, target: Target) -> bool {
         let next = &self.services[target.service as usize].spawn_next[target.method as usize];
         let left = next.load(Ordering::Relaxed);

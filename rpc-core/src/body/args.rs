@@ -16,6 +16,7 @@ use super::{BodyError, Codec, check_messagepack, decode_error, json, messagepack
 /// Decodes a method's arguments into a tuple. `names` are for error messages.
 ///
 /// An empty body, and `nil` or `null`, stand for no arguments at all.
+#[inline]
 pub fn decode<'de, T: Arguments<'de>>(
     codec: Codec,
     body: &'de [u8],

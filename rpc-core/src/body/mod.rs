@@ -91,6 +91,7 @@ impl BodyError {
 /// # Errors
 /// [`BodyError::Encode`] when the value has no encoding: a map in JSON with keys that are
 /// neither strings nor numbers, a `Serialize` implementation that fails.
+#[inline]
 pub fn encode<T: Serialize + ?Sized>(
     codec: Codec,
     value: &T,
@@ -114,6 +115,7 @@ pub fn encode<T: Serialize + ?Sized>(
 /// # Errors
 /// [`BodyError::Decode`] when the bytes are not one value of this type, or are nested deeper than
 /// [`MAX_NESTING`].
+#[inline]
 pub fn decode<'de, T: Deserialize<'de>>(codec: Codec, bytes: &'de [u8]) -> Result<T, BodyError> {
     match codec {
         Codec::MessagePack => {

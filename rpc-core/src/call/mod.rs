@@ -94,6 +94,7 @@ where
     E: RpcError,
 {
     #[doc(hidden)]
+    #[inline]
     pub fn new(peer: &Peer, methods: &Methods, index: usize, arguments: A) -> Self {
         Call {
             raw: RawCall::new(peer, methods, index, None),
@@ -128,6 +129,7 @@ where
 {
     type Output = Result<T, CallError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Call { raw, arguments, .. } = self.get_mut();
         let codec = raw.codec();
@@ -168,6 +170,7 @@ impl<T, E> PendingCall<T, E> {
 impl<T: DeserializeOwned, E: RpcError> Future for PendingCall<T, E> {
     type Output = Result<T, CallError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let PendingCall { raw, unsent, .. } = self.get_mut();
         raw.poll(cx, |out| unsent.write(out))

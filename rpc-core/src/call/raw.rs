@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
@@ -17,8 +18,8 @@ use crate::{
     method::Methods,
     peer::Peer,
     protocol::{
-        Admission, Answer, CallId, EncodedOptions, Failure, Options, Outgoing, Started, StreamRef,
-        StreamSpec, Ticket, deadline_ms,
+        Admission, Answer, CallId, EncodedOptions, Failure, Options, Outgoing, Received, Started,
+        StreamRef, StreamSpec, Ticket, deadline_ms,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -58,7 +59,7 @@ pub(super) struct RawCall {
     /// Whether the call could not be sent at once, so that less than its time is left.
     has_waited: bool,
     /// What came along with the answer.
-    pub(super) received: Metadata,
+    pub(super) metadata: Metadata,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +89,7 @@ enum Phase {
 }
 
 impl RawCall {
+    #[inline]
     pub(super) fn new(
         peer: &Peer,
         methods: &Methods,
@@ -103,7 +105,7 @@ impl RawCall {
             deadline: Deadline::Default,
             phase: Phase::New,
             has_waited: false,
-            received: Metadata::default(),
+            metadata: Metadata::default(),
         }
     }
 
@@ -111,6 +113,7 @@ impl RawCall {
         &self.peer
     }
 
+    #[inline]
     pub(super) fn codec(&self) -> Codec {
         self.peer.codec()
     }
@@ -162,6 +165,7 @@ impl RawCall {
     }
 
     /// `encode` appends the arguments. It is called again after waiting for room.
+    #[inline]
     pub(super) fn poll<T: DeserializeOwned, E: RpcError>(
         &mut self,
         cx: &mut Context<'_>,
@@ -176,6 +180,7 @@ impl RawCall {
     }
 
     /// Ready when the request has been sent.
+    #[inline]
     pub(super) fn poll_sent(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,11 +217,11 @@ impl RawCall {
     ) -> Poll<Result<StreamRef, CallError<E>>> {
         let started = ready!(self.poll_sent(cx, encode))?;
         let stream = self.stream(started);
-        let received = &mut self.received;
+        let metadata = &mut self.metadata;
         let is_open = self.peer.shared().update(|state, _| {
             let is_open = state.connection.poll_open(stream, cx.waker());
             if matches!(is_open, Poll::Ready(true)) {
-                *received = state.connection.take_metadata(started.index);
+                *metadata = state.connection.take_metadata(started.index);
             }
             is_open
         });
@@ -240,11 +245,11 @@ impl RawCall {
         let Phase::Sent(started) = self.phase else {
             return Poll::Ready(Ok(()));
         };
-        self.poll_raw_answer(cx, started)
-            .map(|(answer, _)| match answer {
-                Answer::Failed(failure) => Err(decode_failure(self.codec(), &failure)),
-                Answer::Copied | Answer::Shared(_) => Ok(()),
-            })
+        let codec = self.codec();
+        self.poll_raw_answer(cx, started, |answer, _| match answer {
+            Answer::Failed(failure) => Err(decode_failure(codec, &failure)),
+            Answer::Copied | Answer::Shared => Ok(()),
+        })
     }
 
     /// The streams of a call that was sent, for their handles.
@@ -255,39 +260,43 @@ impl RawCall {
         }
     }
 
+    #[inline]
     pub(super) fn poll_answer<T: DeserializeOwned, E: RpcError>(
         &mut self,
         cx: &mut Context<'_>,
         started: Started,
     ) -> Poll<Result<T, CallError<E>>> {
-        let (answer, buffer) = ready!(self.poll_raw_answer(cx, started));
-        let result = decode_answer(self.codec(), &answer, &buffer);
-        scratch::put(buffer);
-        Poll::Ready(result)
+        let codec = self.codec();
+        self.poll_raw_answer(cx, started, |answer, received| {
+            decode_answer(codec, answer, received)
+        })
     }
 
-    fn poll_raw_answer(
+    #[inline]
+    fn poll_raw_answer<T>(
         &mut self,
         cx: &mut Context<'_>,
         started: Started,
-    ) -> Poll<(Answer, Vec<u8>)> {
-        let mut buffer = scratch::take();
-        let received = &mut self.received;
+        read: impl FnOnce(Answer, &Received) -> T,
+    ) -> Poll<T> {
+        let mut received = Received {
+            copied: scratch::take(),
+            shared: Bytes::new(),
+            metadata: Metadata::default(),
+        };
         let answer = self.peer.shared().update(|state, wakers| {
             let connection = &mut state.connection;
-            let index = started.index;
-            connection.poll_answer(index, cx.waker(), &mut buffer, received, wakers)
+            connection.poll_answer(started.index, cx.waker(), &mut received, wakers)
         });
-        match answer {
-            Poll::Ready(answer) => {
-                self.phase = Phase::Ended;
-                Poll::Ready((answer, buffer))
-            }
-            Poll::Pending => {
-                scratch::put(buffer);
-                Poll::Pending
-            }
+        let answer = answer.map(|answer| {
+            self.phase = Phase::Ended;
+            read(answer, &received)
+        });
+        if !received.metadata.is_empty() {
+            self.metadata = received.metadata;
         }
+        scratch::put(received.copied);
+        answer
     }
 
     /// Gives up waiting for room.
@@ -300,6 +309,7 @@ impl RawCall {
     }
 
     /// Sends the request, or joins the queue for room with the waker. Says whether it did either.
+    #[inline]
     fn send(
         &mut self,
         body: &mut Vec<u8>,
@@ -436,15 +446,16 @@ pub(super) fn not_encoded(error: body::BodyError) -> Status {
     Status::new(Code::INVALID_ARGUMENT, error.to_string()).with_fate(Fate::NotSent)
 }
 
+#[inline]
 fn decode_answer<T: DeserializeOwned, E: RpcError>(
     codec: Codec,
-    answer: &Answer,
-    buffer: &[u8],
+    answer: Answer,
+    received: &Received,
 ) -> Result<T, CallError<E>> {
     let body = match answer {
-        Answer::Copied => buffer,
-        Answer::Shared(body) => body,
-        Answer::Failed(failure) => return Err(decode_failure(codec, failure)),
+        Answer::Copied => &received.copied,
+        Answer::Shared => &*received.shared,
+        Answer::Failed(failure) => return Err(decode_failure(codec, &failure)),
     };
     body::decode(codec, body).map_err(|error| {
         CallError::Status(Status::new(

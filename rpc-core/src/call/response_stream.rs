@@ -49,7 +49,7 @@ impl<T, E> ResponseStream<T, E> {
     /// What the callee sent along when it accepted the call.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.raw.received
+        &self.raw.metadata
     }
 }
 

@@ -53,7 +53,7 @@ macro_rules! has_answer {
 }
 
 fn received(raw: &mut RawCall) -> Metadata {
-    std::mem::take(&mut raw.received)
+    std::mem::take(&mut raw.metadata)
 }
 
 has_answer! {

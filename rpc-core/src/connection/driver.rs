@@ -118,6 +118,7 @@ struct Workspace {
 }
 
 impl Workspace {
+    #[inline]
     fn is_empty(&self) -> bool {
         self.events.queue.is_empty()
             && self.events.wakers.is_empty()
@@ -128,6 +129,7 @@ impl Workspace {
     }
 
     /// Leaves the buffers to the thread.
+    #[inline]
     fn give_back(&mut self) {
         debug_assert!(self.is_empty());
         // What one connection has left must not become another's.
@@ -233,6 +235,7 @@ impl<T: Transport> Driver<T> {
         Ok(false)
     }
 
+    #[inline]
     fn check_kind(&self, message: Message) -> Result<Bytes, CloseReason> {
         let expected = match self.shared.codec {
             Codec::MessagePack => MessageKind::Binary,
@@ -251,6 +254,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Reads some frames of a message, executes what they ask for, and collects the answers.
+    #[inline]
     fn step(
         &mut self,
         cx: &mut Context<'_>,
@@ -282,6 +286,7 @@ impl<T: Transport> Driver<T> {
         Ok(())
     }
 
+    #[inline]
     fn handle_events(&mut self, cx: &mut Context<'_>) {
         self.work.events.wakers.drain(..).for_each(Waker::wake);
         let mut queue = std::mem::take(&mut self.work.events.queue);
@@ -331,6 +336,7 @@ impl<T: Transport> Driver<T> {
         self.shared.changed.notify_waiters();
     }
 
+    #[inline]
     fn inbound_call(
         &self,
         id: Option<CallId>,
@@ -358,6 +364,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Gives the lock's owner what the last handlers have left: one lock for all of them.
+    #[inline]
     fn hand_over(&mut self) {
         if self.work.answers.ends.is_empty()
             && self.work.answers.large.is_empty()

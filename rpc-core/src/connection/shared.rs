@@ -91,6 +91,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under the lock would be a defect of ours; the state is as good as it gets.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -312,6 +313,7 @@ impl State {
         self.tasks[slot] = Some(task);
     }
 
+    #[inline]
     fn forget_task(&mut self, id: CallId) {
         if let Some(task) = self.tasks.get_mut(id.slot() as usize) {
             *task = None;

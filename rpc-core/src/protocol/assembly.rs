@@ -41,6 +41,7 @@ pub(super) enum Refused {
 
 impl Assembly {
     /// Whether a body of this key is being put together.
+    #[inline]
     pub(super) fn contains(&self, key: CallId) -> bool {
         !self.bodies.is_empty() && self.bodies.contains_key(&key)
     }

@@ -30,12 +30,23 @@ const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);
 /// How a call ended.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// RESPONSE; its body has been copied to the buffer given to [`Calls::poll`].
+    /// RESPONSE; its body has been copied to [`Received::copied`].
     Copied,
-    /// RESPONSE, with its body.
-    Shared(Bytes),
+    /// RESPONSE; its body is [`Received::shared`].
+    Shared,
     /// ERROR, or no answer at all, with the details of the method's own error.
     Failed(Box<Failure>),
+}
+
+/// Where an answer is put.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// A small body, in a buffer of the caller's.
+    pub(crate) copied: Vec<u8>,
+    /// A large one.
+    pub(crate) shared: Bytes,
+    /// What came along with it.
+    pub(crate) metadata: Metadata,
 }
 
 /// An error as it came from the peer, or arose here.
@@ -66,6 +77,8 @@ struct Slot {
     sequence: u64,
     /// Where a small answer is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
+    /// The body of a large one.
+    shared: Bytes,
     /// What came along with the answer.
     metadata: Metadata,
     /// For a call with a stream.
@@ -88,6 +101,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// Enters a call whose REQUEST is the counted frame `sequence` of its priority.
+    #[inline]
     pub(super) fn insert(
         &mut self,
         waker: Option<Waker>,
@@ -104,6 +118,7 @@ impl Calls {
                 priority: Priority::Normal,
                 sequence: 0,
                 buffer: Vec::new(),
+                shared: Bytes::new(),
                 metadata: Metadata::default(),
                 streams: None,
                 generation: 0,
@@ -145,6 +160,7 @@ impl Calls {
     }
 
     /// The priority of the call in this slot.
+    #[inline]
     pub(super) fn priority(&self, index: usize) -> Priority {
         self.slots
             .get(index)
@@ -236,11 +252,13 @@ impl Calls {
 
     /// Slots in use, tombstones included: what the peer counts as in flight, and what is answered
     /// and not yet taken.
+    #[inline]
     pub(super) fn in_use(&self) -> usize {
         self.free.used()
     }
 
     /// A RESPONSE has come. `whole` is the message that `body` stands in.
+    #[inline]
     pub(super) fn respond(
         &mut self,
         index: usize,
@@ -258,7 +276,8 @@ impl Calls {
                 slot.buffer.extend_from_slice(body);
                 Answer::Copied
             } else {
-                Answer::Shared(whole.slice_ref(body))
+                slot.shared = whole.slice_ref(body);
+                Answer::Shared
             });
         }
         self.ended(index, wakers);
@@ -290,6 +309,7 @@ impl Calls {
         }
     }
 
+    #[inline]
     fn ended(&mut self, index: usize, wakers: &mut Vec<Waker>) {
         let slot = &mut self.slots[index];
         slot.open = false;
@@ -304,14 +324,13 @@ impl Calls {
         }
     }
 
-    /// The caller asks for its answer. A copied one is put into `buffer`, and what came along with
-    /// it into `metadata`.
+    /// The caller asks for its answer.
+    #[inline]
     pub(super) fn poll(
         &mut self,
         index: usize,
         waker: &Waker,
-        buffer: &mut Vec<u8>,
-        metadata: &mut Metadata,
+        received: &mut Received,
     ) -> Poll<Answer> {
         let slot = &mut self.slots[index];
         match &mut slot.local {
@@ -326,13 +345,17 @@ impl Calls {
                 let Local::Done(answer) = std::mem::replace(&mut slot.local, Local::Gone) else {
                     unreachable!("matched above");
                 };
-                if matches!(answer, Answer::Copied) {
-                    // Not exchanged: each slot would end up with a large buffer of some thread.
-                    buffer.clear();
-                    buffer.extend_from_slice(&slot.buffer);
+                match answer {
+                    Answer::Copied => {
+                        // Not exchanged: each slot would end up with a large buffer of some thread.
+                        received.copied.clear();
+                        received.copied.extend_from_slice(&slot.buffer);
+                    }
+                    Answer::Shared => received.shared = std::mem::take(&mut slot.shared),
+                    Answer::Failed(_) => {}
                 }
                 if !slot.metadata.is_empty() {
-                    *metadata = std::mem::take(&mut slot.metadata);
+                    received.metadata = std::mem::take(&mut slot.metadata);
                 }
                 self.left(index);
                 Poll::Ready(answer)
@@ -357,11 +380,13 @@ impl Calls {
         cancel
     }
 
+    #[inline]
     fn left(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.deadline = None;
         slot.streams = None;
         slot.metadata = Metadata::default();
+        slot.shared = Bytes::new();
         if slot.open {
             self.tombstones += 1;
         } else {
@@ -415,6 +440,7 @@ impl Calls {
     }
 
     /// When [`Calls::expire`] or [`Calls::is_crowded`] has something to do.
+    #[inline]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let crowded = self.crowded_since.map(|since| since + TOMBSTONES_PATIENCE);
         self.next_deadline.into_iter().chain(crowded).min()
@@ -444,6 +470,7 @@ impl Calls {
 }
 
 /// Lowers `next` to `instant`.
+#[inline]
 pub(super) fn earlier(next: &mut Option<Instant>, instant: Instant) {
     if next.is_none_or(|next| instant < next) {
         *next = Some(instant);
@@ -455,12 +482,7 @@ mod tests {
     use super::*;
 
     fn poll(calls: &mut Calls, index: usize) -> Poll<Answer> {
-        calls.poll(
-            index,
-            Waker::noop(),
-            &mut Vec::new(),
-            &mut Metadata::default(),
-        )
+        calls.poll(index, Waker::noop(), &mut Received::default())
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Connection {
 
     /// This end's calls that occupy a slot, and the peer's calls that are executed.
     #[must_use]
+    #[inline]
     pub fn in_flight(&self) -> (usize, usize) {
         (self.calls.in_use(), self.inbound.len())
     }
@@ -188,6 +189,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ProtocolError`], which ends the connection.
+    #[inline]
     pub fn receive(
         &mut self,
         message: &Bytes,
@@ -270,6 +272,7 @@ impl Connection {
 
     /// A message has been taken in, and what stood in it handed over: the peer may send as much
     /// again. It is told when that is half of the window.
+    #[inline]
     fn taken_in(&mut self, bytes: usize) {
         if std::mem::take(&mut self.is_beyond_control) {
             self.taken_in += bytes;
@@ -468,6 +471,7 @@ impl Connection {
 
     /// One PONG for all the PINGs of a message: an answer to the last proves as much. While too
     /// much waits to be written, one for those of several.
+    #[inline]
     fn write_pong(&mut self) {
         if let Some(token) = self.pong.take() {
             let count = self.received;
@@ -524,6 +528,7 @@ impl Connection {
 
     /// Whether something waits that may be written now.
     #[must_use]
+    #[inline]
     pub fn has_output(&self) -> bool {
         self.outbox.has_output()
     }
@@ -546,17 +551,20 @@ impl Connection {
 
     /// Whether so much waits to be written that no further handler is to be started.
     #[must_use]
+    #[inline]
     pub fn is_congested(&self) -> bool {
         self.outbox.len() > self.limits.outbound_queue_bytes
     }
 
     /// Whether so much of large bodies waits to be written that no other call is to be made.
+    #[inline]
     fn is_clogged(&self) -> bool {
         self.outbox.large_bytes() > MAX_LARGE_BYTES
     }
 
     /// How many bytes may be added to what waits before it is too much.
     #[must_use]
+    #[inline]
     pub fn room_bytes(&self) -> usize {
         let limit = self.limits.outbound_queue_bytes;
         limit.saturating_sub(self.outbox.len())
@@ -593,6 +601,7 @@ impl Connection {
     }
 
     /// Nothing is to be written for now: what is written next may use other buffers.
+    #[inline]
     pub(crate) fn give_back_buffers(&mut self) {
         self.outbox.give_back_buffers();
     }
@@ -654,6 +663,7 @@ fn possible(mut limits: Arc<Limits>) -> Arc<Limits> {
 
 /// Copies bodies that are small beside the message that they stand in, so that a call which takes
 /// long does not keep a large message alive. Many calls that share a message may share its bytes.
+#[inline]
 fn unpin_message(message: &Bytes, events: &mut [Event]) {
     const SMALL_MESSAGE_BYTES: usize = 4 << 10;
     if message.len() <= SMALL_MESSAGE_BYTES {

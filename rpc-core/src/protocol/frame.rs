@@ -243,22 +243,26 @@ impl CallId {
 
     /// The id with this number.
     #[must_use]
+    #[inline]
     pub const fn new(value: u64) -> Self {
         CallId(value)
     }
 
+    #[inline]
     pub(crate) const fn of(slot: usize, side: Side) -> Self {
         CallId((slot as u64) << 1 | side as u64)
     }
 
     /// The number that travels.
     #[must_use]
+    #[inline]
     pub const fn value(self) -> u64 {
         self.0
     }
 
     /// The end that opened the call.
     #[must_use]
+    #[inline]
     pub const fn side(self) -> Side {
         if self.0 & 1 == 1 {
             Side::Dialler
@@ -269,6 +273,7 @@ impl CallId {
 
     /// The opener's slot; 0 names no call.
     #[must_use]
+    #[inline]
     pub const fn slot(self) -> u64 {
         self.0 >> 1
     }
@@ -367,6 +372,7 @@ pub enum FrameError {
 impl<'a> Frame<'a> {
     /// A frame without options and payload.
     #[must_use]
+    #[inline]
     pub fn new(head: Head<'a>) -> Self {
         Frame {
             head,
@@ -434,6 +440,7 @@ pub struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// The frames of `message`.
     #[must_use]
+    #[inline]
     pub fn new(codec: Codec, message: &'a [u8]) -> Self {
         Frames {
             codec,

@@ -183,11 +183,13 @@ impl Inbound {
     }
 
     /// How many run.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.running
     }
 
     /// Whether the call has not ended.
+    #[inline]
     pub(super) fn contains(&self, id: CallId) -> bool {
         let running = index(id).and_then(|index| self.slots.get(index));
         running.is_some_and(Option::is_some)
@@ -200,6 +202,7 @@ impl Inbound {
     }
 
     /// The call has ended. `None` when it was not live.
+    #[inline]
     pub(super) fn remove(&mut self, id: CallId, wakers: &mut Vec<Waker>) -> Option<Ended> {
         let mut ended = self.slots.get_mut(index(id)?)?.take()?;
         self.running -= 1;
@@ -247,11 +250,13 @@ impl Inbound {
         }
     }
 
+    #[inline]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.next_deadline
     }
 }
 
+#[inline]
 fn index(id: CallId) -> Option<usize> {
     usize::try_from(id.slot()).ok()?.checked_sub(1)
 }

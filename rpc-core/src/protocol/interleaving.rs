@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::{
     Admission, Answer, Batch, CallId, Connection, Event, Events, Frame, Frames, Head, ItemQueue,
-    MethodKind, Outgoing, Position, Resolve, Side, StreamCredit, StreamRef, StreamSpec, Target,
-    error_frame, error_options,
+    MethodKind, Outgoing, Position, Received, Resolve, Side, StreamCredit, StreamRef, StreamSpec,
+    Target, error_frame, error_options,
 };
 use crate::{
     Code, Codec, Fate, Limits, Metadata, Priority, Status, metadata::CallOptions, method::Method,
@@ -666,13 +666,12 @@ impl World {
         if has_stream && !call.down.is_received {
             return self.take(serial, false);
         }
-        let mut buffer = Vec::new();
+        let mut received = Received::default();
         let mut wakers = Vec::new();
         let index = call.index;
-        let answer = call.main.poll(|waker| {
-            let mut metadata = Metadata::default();
-            connection.poll_answer(index, waker, &mut buffer, &mut metadata, &mut wakers)
-        });
+        let answer = call
+            .main
+            .poll(|waker| connection.poll_answer(index, waker, &mut received, &mut wakers));
         wake(wakers);
         let Some(answer) = answer else {
             return false;
@@ -680,11 +679,11 @@ impl World {
         call.is_over = true;
         let is_local = match answer {
             Answer::Copied => {
-                assert_eq!(read_body(&buffer), (serial, 0));
+                assert_eq!(read_body(&received.copied), (serial, 0));
                 assert_eq!(call.answer, Some(Ok(())));
                 false
             }
-            Answer::Shared(_) => panic!("a small answer is copied"),
+            Answer::Shared => panic!("a small answer is copied"),
             Answer::Failed(failure) => {
                 let status = failure.status;
                 assert_ne!(status.code(), Code::INTERNAL, "{status:?}");

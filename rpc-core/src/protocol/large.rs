@@ -104,6 +104,7 @@ impl LargeBodies {
         self.limit = limit;
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -114,6 +115,7 @@ impl LargeBodies {
     }
 
     /// Bytes that have not been sent.
+    #[inline]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

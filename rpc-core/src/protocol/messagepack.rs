@@ -166,6 +166,7 @@ pub(crate) fn begin_item(out: &mut Vec<u8>, id: CallId) -> usize {
     begin_body(out, kind::ITEM, id)
 }
 
+#[inline]
 fn begin_body(out: &mut Vec<u8>, kind: u8, id: CallId) -> usize {
     out.extend_from_slice(&[0x93, kind]);
     put_uint(out, id.value());
@@ -234,6 +235,7 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+#[inline]
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     match text.len() {
         length @ 0..=31 => out.push(0xa0 | length as u8),
@@ -243,6 +245,7 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+#[inline]
 pub(crate) fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
     match bytes.len() {
         length @ 0..=0xff => out.extend_from_slice(&[0xc4, length as u8]),
@@ -287,6 +290,7 @@ fn expected(what: &'static str, error: FrameError) -> FrameError {
 
 /// Checks that the bytes are exactly one value, whatever it means, in which arrays and maps are
 /// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
+#[inline]
 pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
     let mut reader = Reader(bytes);
     // Each level takes a byte at least: most bodies are too short for too many.

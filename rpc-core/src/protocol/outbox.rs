@@ -63,6 +63,7 @@ impl Outbox {
     }
 
     /// The peer has taken in so many bytes of messages.
+    #[inline]
     pub(super) fn open_window(&mut self, bytes: u64) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.window = self.window.saturating_add(bytes);
@@ -77,6 +78,7 @@ impl Outbox {
     }
 
     /// Appends a frame of a call that has no body, and need not wait behind one.
+    #[inline]
     pub(super) fn push(&mut self, priority: Priority, frame: &Frame<'_>) {
         self.levels[priority as usize].push(frame);
     }
@@ -124,6 +126,7 @@ impl Outbox {
 
     /// Appends a frame that was encoded before, behind what is left of a body with the same key:
     /// an id, or [`CallId::CONNECTION`] for notifications.
+    #[inline]
     pub(super) fn push_encoded(&mut self, priority: Priority, key: CallId, encoded: &[u8]) {
         if self.large.contains(key) {
             self.large.follow_encoded(key, encoded, true);
@@ -163,37 +166,44 @@ impl Outbox {
     // ---- what waits
 
     /// Bytes of frames that wait, without the bodies that go in pieces.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         let levels: usize = self.levels.iter().map(Packer::len).sum();
         self.control.len() + levels
     }
 
     /// Bytes of large bodies that wait.
+    #[inline]
     pub(super) fn large_bytes(&self) -> usize {
         self.large.bytes()
     }
 
     /// Whether something waits that may be written now.
+    #[inline]
     pub(super) fn has_output(&self) -> bool {
         !self.control.is_empty() || (self.window > 0 && self.has_calls())
     }
 
     /// Whether something waits until the peer has taken in what was sent before.
+    #[inline]
     pub(super) fn is_window_shut(&self) -> bool {
         self.window <= 0 && self.has_calls()
     }
 
     /// Whether frames of calls wait, or notifications.
+    #[inline]
     pub(super) fn has_calls(&self) -> bool {
         !self.large.is_empty() || self.levels.iter().any(|level| !level.is_empty())
     }
 
     /// The number of the next counted frame of this priority, for [`Outbox::has_taken`].
+    #[inline]
     pub(super) fn next_counted(&self, priority: Priority) -> u64 {
         self.levels[priority as usize].next_counted()
     }
 
     /// Whether this frame was handed out to be written.
+    #[inline]
     pub(super) fn has_taken(&self, priority: Priority, counted: u64) -> bool {
         self.levels[priority as usize].has_taken(counted)
     }
@@ -203,6 +213,7 @@ impl Outbox {
     /// Moves what goes next into `batch`, which must be empty, and may take over its buffers.
     ///
     /// Something goes of each priority: the higher has the larger part, and none starves.
+    #[inline]
     pub(super) fn take(&mut self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
         self.control.take(batch);
@@ -230,6 +241,7 @@ impl Outbox {
     }
 
     /// Leaves buffers that are empty to the thread.
+    #[inline]
     pub(super) fn give_back_buffers(&mut self) {
         for packer in self.levels.iter_mut().chain([&mut self.control]) {
             packer.give_back_buffer();
@@ -237,6 +249,7 @@ impl Outbox {
     }
 
     /// Whether all that waits can go at once, since it is little and of one priority.
+    #[inline]
     fn is_in_order(&self) -> bool {
         let waiting = self.levels.iter().filter(|level| !level.is_empty());
         self.large.is_empty() && waiting.count() <= 1 && self.len() <= BATCH_BYTES

@@ -93,6 +93,7 @@ impl Packer {
     }
 
     /// Appends a frame that was encoded before, with the same codec.
+    #[inline]
     pub(super) fn push_encoded(&mut self, frame: &[u8], is_counted: bool) {
         let start = self.open_frame();
         self.bytes.extend_from_slice(frame);
@@ -143,6 +144,7 @@ impl Packer {
         }
     }
 
+    #[inline]
     fn close_message(&mut self) {
         if self.open.frames == 0 {
             return;
@@ -167,6 +169,7 @@ impl Packer {
     }
 
     /// Leaves the buffer to the thread, if it is empty.
+    #[inline]
     pub(super) fn give_back_buffer(&mut self) {
         if self.bytes.is_empty() && self.bytes.capacity() > 0 {
             scratch::put_output(std::mem::take(&mut self.bytes));
@@ -175,6 +178,7 @@ impl Packer {
 
     /// How many bytes wait.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         let start = match self.closed.get(self.taken) {
             Some(first) => first.start,
@@ -185,21 +189,25 @@ impl Packer {
 
     /// Whether nothing waits.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The number that the next counted frame will have among those of this packer.
+    #[inline]
     pub(super) fn next_counted(&self) -> u64 {
         self.counted.pushed + 1
     }
 
     /// Whether the counted frame with this number was taken out.
+    #[inline]
     pub(super) fn has_taken(&self, number: u64) -> bool {
         number <= self.counted.taken
     }
 
     /// Moves all messages to `batch`.
+    #[inline]
     pub fn take(&mut self, batch: &mut Batch) {
         self.close_message();
         if !batch.is_empty() || self.taken > 0 {
@@ -262,16 +270,19 @@ impl Batch {
 
     /// Whether there are none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// How many bytes the messages have.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Forgets the messages and keeps a buffer of moderate size.
+    #[inline]
     pub fn clear(&mut self) {
         self.messages.clear();
         if self.bytes.capacity() > KEEP_BYTES {

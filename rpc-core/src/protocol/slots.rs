@@ -12,6 +12,7 @@ pub(super) struct Slots {
 
 impl Slots {
     /// The lowest free number.
+    #[inline]
     pub(super) fn take(&mut self) -> usize {
         self.used += 1;
         while let Some(word) = self.free.get_mut(self.lowest) {
@@ -27,6 +28,7 @@ impl Slots {
     }
 
     /// Takes a number back that was handed out.
+    #[inline]
     pub(super) fn give_back(&mut self, number: usize) {
         let word = number / 64;
         debug_assert!(self.free[word] & 1 << (number % 64) == 0);
@@ -36,6 +38,7 @@ impl Slots {
     }
 
     /// How many are handed out.
+    #[inline]
     pub(super) fn used(&self) -> usize {
         self.used
     }

@@ -35,11 +35,13 @@ struct Place {
 impl Waiters {
     /// Whether somebody has waited longer than one who comes now, or was let in and has not yet
     /// taken its place.
+    #[inline]
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// Places that are promised.
+    #[inline]
     pub(super) fn admitted(&self) -> usize {
         self.admitted
     }
@@ -125,6 +127,7 @@ impl Waiters {
         }
     }
 
+    #[inline]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.next_deadline
     }

@@ -24,6 +24,7 @@ use crate::{
 pub(super) const SLOW_POLL: Duration = Duration::from_micros(100);
 
 impl<T: Transport> Driver<T> {
+    #[inline]
     pub(super) fn start(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,6 +70,7 @@ impl<T: Transport> Driver<T> {
         }
     }
 
+    #[inline]
     fn dispatch(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall) -> Dispatched {
         if self.dispatchers.is_empty() {
             self.dispatchers.resize_with(self.router.len(), || None);

@@ -158,6 +158,7 @@ impl Connection {
     }
 
     /// Whether the id is within the calls that may be in flight.
+    #[inline]
     pub(super) fn has_slot(&self, id: CallId) -> bool {
         id.slot() <= self.limits.max_in_flight as u64
     }
@@ -221,6 +222,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn alias(&self, alias: u64) -> Option<&Alias> {
         let index = usize::try_from(alias).ok()?;
         self.aliases_received.get(index)?.as_ref()
@@ -268,6 +270,7 @@ impl Connection {
     }
 
     /// Writes a terminal frame that was encoded before, unless the call is over.
+    #[inline]
     pub(crate) fn answer_encoded(&mut self, id: CallId, frame: &[u8], wakers: &mut Vec<Waker>) {
         if let Some(ended) = self.inbound.remove(id, wakers)
             && self.closed.is_none()
@@ -299,6 +302,7 @@ impl Connection {
     }
 
     /// Whether the peer's call has not been answered yet.
+    #[inline]
     pub(crate) fn is_running(&self, id: CallId) -> bool {
         self.inbound.contains(id)
     }

@@ -14,7 +14,7 @@ use crate::{
     method::Method,
     priority::Priority,
     protocol::{
-        calls::Answer,
+        calls::{Answer, Received},
         failure::{body_too_large, closed_status},
         frame::{CallId, Frame, Head, MethodRef, Side},
         large::{Aborted, FIRST_PIECE_BYTES},
@@ -85,6 +85,7 @@ impl Connection {
     /// those who wait, if it has a waker.
     ///
     /// A caller whose turn has come passes the ticket that it waited with.
+    #[inline]
     pub(crate) fn start_call(
         &mut self,
         call: Outgoing<'_>,
@@ -146,6 +147,7 @@ impl Connection {
     }
 
     /// Calls that may be started by those who have not waited.
+    #[inline]
     pub(super) fn call_places(&self) -> usize {
         // The acceptor's WELCOME comes before anything else of it; the dialler has said HELLO.
         let too_early = self.phase == Phase::Opening && self.side == Side::Acceptor;
@@ -171,17 +173,16 @@ impl Connection {
         self.admit_calls(wakers);
     }
 
-    /// Asks for a call's answer. A small one is put into `buffer`, and what came along with it into
-    /// `metadata`.
+    /// Asks for a call's answer.
+    #[inline]
     pub(crate) fn poll_answer(
         &mut self,
         index: usize,
         waker: &Waker,
-        buffer: &mut Vec<u8>,
-        metadata: &mut Metadata,
+        received: &mut Received,
         wakers: &mut Vec<Waker>,
     ) -> Poll<Answer> {
-        let answer = self.calls.poll(index, waker, buffer, metadata);
+        let answer = self.calls.poll(index, waker, received);
         if answer.is_ready() {
             self.admit_calls(wakers);
         }
@@ -215,6 +216,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn admit_calls(&mut self, wakers: &mut Vec<Waker>) {
         while self.calls_waiting.waiting() > 0
             && self.calls_waiting.admitted() < MAX_ADMITTED
@@ -321,6 +323,7 @@ impl Connection {
     }
 
     /// Whether a call or notification with a body of this size can be sent at all.
+    #[inline]
     pub(super) fn check_outgoing(&self, body_bytes: usize) -> Result<(), Status> {
         if let Some(reason) = self.closed.as_ref().or(self.closing.as_ref()) {
             return Err(closed_status(reason, Fate::NotSent));
@@ -333,11 +336,13 @@ impl Connection {
     }
 
     /// The largest body that the peer takes.
+    #[inline]
     pub(crate) fn max_outgoing_body_bytes(&self) -> usize {
         self.peer.max_body_bytes
     }
 
     /// The method as it is named on this connection; an alias is defined before it is used.
+    #[inline]
     pub(super) fn method_ref<'m>(&mut self, method: &'m Method) -> MethodRef<'m> {
         let reference = method.reference(self.codec);
         let (MethodRef::Alias(_), Some(alias)) = (&reference, method.alias()) else {
@@ -358,6 +363,7 @@ impl Connection {
         reference
     }
 
+    #[inline]
     pub(super) fn own_call(&self, id: CallId) -> Option<usize> {
         if id.side() != self.side {
             return None;
