@@ -85,8 +85,9 @@ impl IncomingItems {
             let is_short = self.taken.is_empty() && !half_of_bytes;
             if is_short && self.credit.items < MAX_GROWN_ITEMS {
                 // Whoever takes all that comes waits for the credit to travel, as a rule.
-                items += u64::from(self.credit.items);
-                self.credit.items *= 2;
+                let more = self.credit.items.min(MAX_GROWN_ITEMS - self.credit.items);
+                items += u64::from(more);
+                self.credit.items += more;
             }
             self.peer.shared().update(|state, _| {
                 state.connection.give_credit(self.stream, items, bytes);

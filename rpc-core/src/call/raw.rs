@@ -75,6 +75,8 @@ enum Deadline {
 #[derive(Clone, Copy)]
 enum Limit {
     Never,
+    /// The connection's default.
+    AsAlways(Duration),
     After(Duration),
     At(Instant),
 }
@@ -292,7 +294,7 @@ impl RawCall {
             self.phase = Phase::Ended;
             read(answer, &received)
         });
-        if !received.metadata.is_empty() {
+        if self.metadata.is_empty() {
             self.metadata = received.metadata;
         }
         scratch::put(received.copied);
@@ -350,7 +352,8 @@ impl RawCall {
             let deadline = match limit {
                 Limit::Never => None,
                 Limit::At(deadline) => Some(deadline),
-                Limit::After(timeout) => state.now().checked_add(timeout),
+                Limit::After(timeout) => Instant::now().checked_add(timeout),
+                Limit::AsAlways(timeout) => state.now().checked_add(timeout),
             };
             *ends = Deadline::At(deadline);
             state
@@ -387,7 +390,10 @@ impl RawCall {
         }
         Ok(match inherited::deadline() {
             Some(inherited) => self.inherit(timeout, inherited),
-            None => timeout.map_or(Limit::Never, Limit::After),
+            None => match self.deadline {
+                Deadline::Default => timeout.map_or(Limit::Never, Limit::AsAlways),
+                _ => timeout.map_or(Limit::Never, Limit::After),
+            },
         })
     }
 

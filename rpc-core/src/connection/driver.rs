@@ -117,6 +117,9 @@ struct Workspace {
     batch: Batch,
 }
 
+/// A queue of events with room for more is given back.
+const KEEP_EVENTS: usize = 1024;
+
 impl Workspace {
     #[inline]
     fn is_empty(&self) -> bool {
@@ -134,6 +137,9 @@ impl Workspace {
         debug_assert!(self.is_empty());
         // What one connection has left must not become another's.
         if self.is_empty() {
+            if self.events.queue.capacity() > KEEP_EVENTS {
+                self.events.queue = Vec::new();
+            }
             WORKSPACE.set(std::mem::take(self));
         }
     }
@@ -413,10 +419,11 @@ impl<T: Transport> Driver<T> {
             let shared = self.shared.clone();
             let mut state = shared.lock();
             state.now = None;
-            self.arm_timer(cx, state.connection.next_timeout());
+            state.is_blocked = false;
+            self.arm_timer(cx, &mut state);
             if !state.connection.has_output() {
                 self.has_yielded = false;
-                self.watch_window(cx, &state);
+                self.watch_window(cx, &mut state);
                 self.idle(cx, &mut state)?;
                 return Ok(());
             }
@@ -429,6 +436,7 @@ impl<T: Transport> Driver<T> {
                 return Ok(());
             }
             state.has_company = false;
+            self.shut_since = None;
             state
                 .connection
                 .take_output(&mut self.work.batch, &mut wakers);
@@ -484,7 +492,9 @@ impl<T: Transport> Driver<T> {
         if let Some(reason) = state.close.take() {
             return Err(reason);
         }
-        if state.close_when_idle && state.connection.in_flight() == (0, 0) && self.is_quiet() {
+        let is_done =
+            state.connection.in_flight() == (0, 0) && !state.connection.has_calls_queued();
+        if state.close_when_idle && is_done && self.is_quiet() {
             return Err(CloseReason::local(CloseCode::NORMAL, ""));
         }
         state.connection.give_back_buffers();
@@ -500,12 +510,12 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Note since when the peer has taken in nothing of what was sent.
-    fn watch_window(&mut self, cx: &mut Context<'_>, state: &State) {
+    fn watch_window(&mut self, cx: &mut Context<'_>, state: &mut State) {
         if !state.connection.is_window_shut() {
             self.shut_since = None;
         } else if self.shut_since.is_none() {
             self.shut_since = Some(Instant::now());
-            self.arm_timer(cx, None);
+            self.arm_timer(cx, state);
         }
     }
 
@@ -520,7 +530,8 @@ impl<T: Transport> Driver<T> {
         let shared = self.shared.clone();
         let mut state = shared.lock();
         state.now = None;
-        self.arm_timer(cx, state.connection.next_timeout());
+        state.is_blocked = true;
+        self.arm_timer(cx, &mut state);
         if let Some(reason) = state.close.take() {
             return Err(reason);
         }
@@ -532,7 +543,12 @@ impl<T: Transport> Driver<T> {
 
     /// The timer is moved forward only. One that goes off too early finds nothing to do and is set
     /// again: cheaper than moving it for each call.
-    fn arm_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
+    fn arm_timer(&mut self, cx: &mut Context<'_>, state: &mut State) {
+        self.set_timer(cx, state.connection.next_timeout());
+        state.armed = self.timer.as_ref().map(|timer| timer.deadline());
+    }
+
+    fn set_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
         let stalled = self.stalled.map(|(since, _)| since);
         let stall = [stalled, self.shut_since]
             .into_iter()
@@ -615,10 +631,8 @@ impl<T: Transport> Driver<T> {
         let text = reason.message.clone();
         let mut wakers = std::mem::take(&mut self.work.events.wakers);
         let mut state = self.shared.lock();
-        if goodbye.is_some() && !self.is_flushing {
-            state
-                .connection
-                .take_output(&mut self.work.batch, &mut wakers);
+        if goodbye.is_some_and(|code| code != CloseCode::WRITE_STALL) {
+            state.connection.take_rest(&mut self.work.batch);
         }
         let cancelled = state.connection.take_cancellations();
         state.connection.close(reason, &mut wakers);
@@ -692,15 +706,20 @@ impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         let mut wakers = Vec::new();
         let mut state = self.shared.lock();
+        let cancelled = state.connection.take_cancellations();
         state.connection.close(
             CloseReason::local(CloseCode::GOING_AWAY, "the connection's task was dropped"),
             &mut wakers,
         );
         let tasks = std::mem::take(&mut state.tasks);
+        let tokens = cancelled.into_iter().chain(state.closed_token.take());
         state.driver = None;
         state.task = None;
         drop(state);
-        tasks.into_iter().flatten().for_each(|task| task.abort());
+        tokens.for_each(|token| token.cancel());
+        let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
+        let running = tasks.into_iter().flatten().chain(notified);
+        running.for_each(|task| task.abort());
         wakers.into_iter().for_each(Waker::wake);
         self.shared.changed.notify_waiters();
     }

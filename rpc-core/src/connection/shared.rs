@@ -45,6 +45,11 @@ pub(crate) struct State {
     pub(crate) driver: Option<Waker>,
     /// The connection's task, whatever it does.
     pub(crate) task: Option<Waker>,
+    /// When the connection's task runs again in any case.
+    pub(crate) armed: Option<Instant>,
+    /// Whether the connection's task waits until something was written, so that only the socket
+    /// and the timer wake it.
+    pub(crate) is_blocked: bool,
     /// The time, while the connection's task is about to run.
     pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
@@ -72,6 +77,8 @@ impl Shared {
                 connection: Connection::new(side, codec, limits.clone()),
                 driver: None,
                 task: None,
+                armed: None,
+                is_blocked: false,
                 now: None,
                 has_company: false,
                 tasks: Vec::new(),
@@ -111,11 +118,18 @@ impl Shared {
         } else {
             None
         };
-        if state.driver.is_some() {
-            // Its task is not about to run.
+        let mut task = None;
+        if state.driver.is_some() || state.is_blocked {
+            // The connection's task is not about to run.
             state.now = None;
+            if state.is_due_earlier() {
+                task = state.task.clone();
+            }
         }
         drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
         if let Some(driver) = driver {
             driver.wake();
         }
@@ -287,6 +301,13 @@ impl Drop for LaneGuard {
 }
 
 impl State {
+    /// Whether the connection's task has to look at its timer, or at a window that is shut.
+    fn is_due_earlier(&self) -> bool {
+        let next = self.connection.next_timeout();
+        let is_earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
+        is_earlier || self.connection.is_window_shut()
+    }
+
     /// The time, as good as it is needed for deadlines: of those who make calls before the
     /// connection's task runs again, only the first looks at the clock.
     #[inline]

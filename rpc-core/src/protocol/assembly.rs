@@ -15,7 +15,7 @@ use crate::body::Codec;
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     bodies: HashMap<CallId, Partial>,
-    /// Bytes that have come.
+    /// Bytes that have come, those of options included.
     bytes: usize,
 }
 
@@ -28,6 +28,8 @@ pub(super) struct Partial {
     /// When its first piece came.
     pub(super) since: Instant,
     total: usize,
+    /// Bytes that are kept beside the body.
+    beside: usize,
 }
 
 /// Why a piece cannot be taken.
@@ -55,15 +57,22 @@ impl Assembly {
         total: usize,
         since: Instant,
     ) {
+        let text = match head {
+            Head::Error { message, .. } => message.len(),
+            _ => 0,
+        };
+        let beside = options.as_options().raw().len() + text;
+        self.bytes += beside;
         let partial = Partial {
             head: own(head),
             options,
+            beside,
             body: Vec::new(),
             since,
             total,
         };
         if let Some(replaced) = self.bodies.insert(key, partial) {
-            self.bytes -= replaced.body.len();
+            self.bytes -= replaced.body.len() + replaced.beside;
         }
     }
 
@@ -86,7 +95,7 @@ impl Assembly {
     /// Takes a body out, complete or not.
     pub(super) fn take(&mut self, key: CallId) -> Option<Partial> {
         let partial = self.bodies.remove(&key)?;
-        self.bytes -= partial.body.len();
+        self.bytes -= partial.body.len() + partial.beside;
         Some(partial)
     }
 }

@@ -75,6 +75,8 @@ struct Slot {
     /// The number of the REQUEST among the counted frames of its priority, to tell whether it has
     /// left.
     sequence: u64,
+    /// The number of the last frame of this slot's calls among those of their priority.
+    last_frame: u64,
     /// Where a small answer is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
     /// The body of a large one.
@@ -117,6 +119,7 @@ impl Calls {
                 deadline: None,
                 priority: Priority::Normal,
                 sequence: 0,
+                last_frame: 0,
                 buffer: Vec::new(),
                 shared: Bytes::new(),
                 metadata: Metadata::default(),
@@ -131,6 +134,7 @@ impl Calls {
         slot.deadline = deadline;
         slot.priority = priority;
         slot.sequence = sequence;
+        slot.last_frame = sequence;
         if let Some(deadline) = deadline {
             earlier(&mut self.next_deadline, deadline);
         }
@@ -157,6 +161,20 @@ impl Calls {
     pub(super) fn open_streams(&mut self, index: usize) -> Option<&mut Streams> {
         let slot = self.slots.get_mut(index).filter(|slot| slot.open)?;
         slot.streams.as_deref_mut()
+    }
+
+    /// The priority and the last frame of the calls that had the slot which is taken next.
+    #[inline]
+    pub(super) fn before_next(&self) -> Option<(Priority, u64)> {
+        let slot = self.slots.get(self.free.next())?;
+        Some((slot.priority, slot.last_frame))
+    }
+
+    /// A further frame of the call in this slot has been queued.
+    pub(super) fn note_frame(&mut self, index: usize, number: u64) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.last_frame = number;
+        }
     }
 
     /// The priority of the call in this slot.

@@ -38,7 +38,7 @@ use crate::{
     priority::Priority,
     status::{Code, Fate, Status},
 };
-use incoming::Alias;
+use incoming::{Alias, MIN_REFUSALS};
 pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
 pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
 
@@ -95,6 +95,8 @@ pub struct Connection {
     assembly: Assembly,
     /// Handlers that have ended and wait for room for their answers.
     room_wakers: Vec<Waker>,
+    /// Whether something was dropped that waited to be written, so that there may be room again.
+    has_freed_room: bool,
     /// Counted frames that came in.
     received: u64,
     /// Bytes of messages that were taken in, and for which the peer's window was not opened again
@@ -138,6 +140,7 @@ impl Connection {
             outbox: Outbox::new(codec),
             assembly: Assembly::default(),
             room_wakers: Vec::new(),
+            has_freed_room: false,
             received: 0,
             taken_in: 0,
             is_beyond_control: false,
@@ -237,6 +240,7 @@ impl Connection {
         match plain {
             Plain::Response { id, payload } => {
                 if let Some(index) = self.own_call(id) {
+                    self.drop_body(index);
                     self.calls
                         .respond(index, payload, message, &mut events.wakers);
                 }
@@ -310,6 +314,11 @@ impl Connection {
         if self.phase == Phase::Opening {
             return self.open(frame, events);
         }
+        if self.refusals > self.limits.max_in_flight + MIN_REFUSALS {
+            return Err(ProtocolError::Flood(
+                "more calls that fail, without reading their errors, than may be in flight",
+            ));
+        }
         self.received += u64::from(frame.head.is_counted());
         if !frame.options.is_empty() {
             if let Some(key) = misunderstood(frame) {
@@ -348,6 +357,7 @@ impl Connection {
                 message: text,
             } => {
                 if let Some(index) = self.own_call(*id) {
+                    self.drop_body(index);
                     let failure = || read_failure(*code, text, frame, message);
                     self.calls.fail(index, failure, &mut events.wakers);
                 }
@@ -405,6 +415,7 @@ impl Connection {
                 Err(status) => return self.end_own(index, status, events),
             }
         }
+        self.drop_body(index);
         self.calls
             .respond(index, frame.payload, message, &mut events.wakers);
     }
@@ -582,13 +593,21 @@ impl Connection {
 
     /// Takes what goes next. It counts as sent from now on.
     pub fn take_output(&mut self, batch: &mut Batch, wakers: &mut Vec<Waker>) {
-        let had_no_room = self.is_congested() || self.is_clogged();
+        let freed = std::mem::take(&mut self.has_freed_room);
+        let had_no_room = freed || self.is_congested() || self.is_clogged();
         self.write_pong();
         self.outbox.take(batch);
         if !self.outbox.has_calls() {
             self.refusals = 0;
         }
-        if !had_no_room || self.is_congested() {
+        if had_no_room {
+            self.offer_room(wakers);
+        }
+    }
+
+    /// Wakes those who wait for room, if there is some.
+    fn offer_room(&mut self, wakers: &mut Vec<Waker>) {
+        if self.is_congested() {
             return;
         }
         wakers.append(&mut self.room_wakers);
@@ -598,6 +617,17 @@ impl Connection {
             self.calls.wake_senders(wakers);
             self.inbound.wake_senders(wakers);
         }
+    }
+
+    /// Takes all frames that wait, whatever the peer's window is: the connection is about to end.
+    /// Bodies that are not complete stay behind.
+    pub(crate) fn take_rest(&mut self, batch: &mut Batch) {
+        self.outbox.take_rest(batch);
+    }
+
+    /// Whether frames of calls wait to be written, or notifications.
+    pub(crate) fn has_calls_queued(&self) -> bool {
+        self.outbox.has_calls()
     }
 
     /// Nothing is to be written for now: what is written next may use other buffers.

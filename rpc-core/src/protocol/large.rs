@@ -32,7 +32,7 @@ pub(super) struct LargeBodies {
     limit: usize,
     /// How many ever began.
     begun: usize,
-    /// Bytes that have not been sent.
+    /// Bytes that have not been sent, those of first pieces and followers included.
     bytes: usize,
 }
 
@@ -40,6 +40,8 @@ pub(super) struct LargeBodies {
 struct LargeBody {
     key: CallId,
     priority: Priority,
+    /// Whether the peer knows nothing of the call before this.
+    is_request: bool,
     /// The frame with the first piece, until it is sent.
     first: Vec<u8>,
     body: Bytes,
@@ -51,9 +53,9 @@ struct LargeBody {
 /// What became of a body that is broken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aborted {
-    /// There was none.
+    /// There was none of which the peer has seen anything.
     Nothing,
-    /// The peer knows nothing of it.
+    /// It was a call of which the peer knows nothing.
     NotBegun,
     /// The peer is to be told.
     Begun,
@@ -70,7 +72,19 @@ enum Follower {
         first: Vec<u8>,
         body: Bytes,
         sent: usize,
+        is_request: bool,
     },
+}
+
+impl Follower {
+    fn bytes(&self) -> usize {
+        match self {
+            Follower::Frame { encoded, .. } => encoded.len(),
+            Follower::Large {
+                first, body, sent, ..
+            } => first.len() + body.len() - sent,
+        }
+    }
 }
 
 /// What frames have to keep their order among: those of a call, and all notifications.
@@ -137,8 +151,16 @@ impl LargeBodies {
     /// Queues a frame with a large body behind the body of its key, which must be on its way.
     pub(super) fn follow(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Bytes) {
         let (first, sent) = first_frame(codec, frame, &body);
-        self.bytes += body.len() - sent;
-        self.push_follower(key, Follower::Large { first, body, sent });
+        let is_request = matches!(frame.head, Head::Request { .. });
+        self.push_follower(
+            key,
+            Follower::Large {
+                first,
+                body,
+                sent,
+                is_request,
+            },
+        );
     }
 
     /// Queues a small frame there.
@@ -156,6 +178,7 @@ impl LargeBodies {
     fn push_follower(&mut self, key: CallId, follower: Follower) {
         let mut all = self.queue.iter_mut().chain(&mut self.backlog);
         if let Some(large) = all.find(|large| large.key == key) {
+            self.bytes += follower.bytes();
             large.followers.push_back(follower);
         }
     }
@@ -170,10 +193,11 @@ impl LargeBodies {
         body: Bytes,
     ) {
         let (first, sent) = first_frame(codec, frame, &body);
-        self.bytes += body.len() - sent;
+        self.bytes += first.len() + body.len() - sent;
         self.backlog.push_back(LargeBody {
             key,
             priority,
+            is_request: matches!(frame.head, Head::Request { .. }),
             first,
             body,
             sent,
@@ -195,6 +219,7 @@ impl LargeBodies {
         self.begun = self.begun.wrapping_add(1);
         self.on_their_way += large.body.len();
         let first = std::mem::take(&mut large.first);
+        self.bytes -= first.len();
         let priority = large.priority;
         self.queue.push_back(large);
         Some((priority, first))
@@ -211,8 +236,12 @@ impl LargeBodies {
         }
         if let Some(index) = self.backlog.iter().position(is_it) {
             let aborted = self.backlog.remove(index);
+            let is_request = aborted.as_ref().is_some_and(|large| large.is_request);
             self.forget(aborted);
-            return Aborted::NotBegun;
+            return match is_request {
+                true => Aborted::NotBegun,
+                false => Aborted::Nothing,
+            };
         }
         Aborted::Nothing
     }
@@ -221,12 +250,8 @@ impl LargeBodies {
         let Some(large) = aborted else {
             return;
         };
-        self.bytes -= large.body.len() - large.sent;
-        for follower in large.followers {
-            if let Follower::Large { body, sent, .. } = follower {
-                self.bytes -= body.len() - sent;
-            }
-        }
+        let followers: usize = large.followers.iter().map(Follower::bytes).sum();
+        self.bytes -= large.first.len() + large.body.len() - large.sent + followers;
     }
 
     /// Hands the next piece of the body of this priority whose turn it is to `write`, and what
@@ -262,15 +287,24 @@ impl LargeBodies {
         }
         self.on_their_way -= large.body.len();
         while let Some(follower) = large.followers.pop_front() {
+            if matches!(follower, Follower::Frame { .. }) {
+                self.bytes -= follower.bytes();
+            }
             match follower {
                 Follower::Frame {
                     encoded,
                     is_counted,
                 } => write(priority, Output::Encoded(&encoded, is_counted)),
-                Follower::Large { first, body, sent } => {
+                Follower::Large {
+                    first,
+                    body,
+                    sent,
+                    is_request,
+                } => {
                     self.backlog.push_back(LargeBody {
                         key: large.key,
                         priority,
+                        is_request,
                         first,
                         body,
                         sent,

@@ -20,6 +20,9 @@ const BATCH_BYTES: usize = 128 << 10;
 /// Pieces of large bodies are queued until so much waits beside them.
 const PIECES_A_BATCH_BYTES: usize = 64 << 10;
 
+/// Every so many times the lowest priority goes first.
+const LOWEST_FIRST: usize = 8;
+
 /// What the peer lets each end send before it says more (W-FLOW-8).
 pub(super) const WINDOW_BYTES: usize = 1 << 20;
 
@@ -35,6 +38,8 @@ pub(super) struct Outbox {
     large: LargeBodies,
     /// Bytes of messages that may be sent. The last one may overshoot them.
     window: i64,
+    /// How often something was taken, so that the lowest priority comes first at times.
+    takes: usize,
 }
 
 impl Outbox {
@@ -45,6 +50,7 @@ impl Outbox {
             levels: Priority::DESCENDING.map(|_| Packer::new(codec)),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
             window: WINDOW_BYTES as i64,
+            takes: 0,
         }
     }
 
@@ -226,7 +232,13 @@ impl Outbox {
             self.window -= batch.len() as i64;
             return;
         }
-        for priority in Priority::DESCENDING {
+        // A peer may open its window for one message at a time.
+        self.takes = self.takes.wrapping_add(1);
+        let mut order = Priority::DESCENDING;
+        if self.takes.is_multiple_of(LOWEST_FIRST) {
+            order.reverse();
+        }
+        for priority in order {
             let before = batch.len();
             self.add_pieces(priority, before);
             let level = &mut self.levels[priority as usize];
@@ -237,6 +249,14 @@ impl Outbox {
                 }
                 self.window -= taken as i64;
             }
+        }
+    }
+
+    /// Moves all frames that wait into `batch`, but no further pieces of large bodies.
+    pub(super) fn take_rest(&mut self, batch: &mut Batch) {
+        self.control.take(batch);
+        for level in &mut self.levels {
+            level.take(batch);
         }
     }
 

@@ -278,7 +278,7 @@ impl Batch {
     /// How many bytes the messages have.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.messages.iter().map(|range| range.len()).sum()
     }
 
     /// Forgets the messages and keeps a buffer of moderate size.

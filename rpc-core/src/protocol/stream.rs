@@ -227,6 +227,11 @@ impl Outgoing {
         !std::mem::replace(&mut self.stopped, true)
     }
 
+    /// Whether nobody wants an item any more, or the last one has been sent.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Nobody wants an item any more.
     pub(super) fn stop(&mut self, wakers: &mut Vec<Waker>) {
         self.stopped = true;

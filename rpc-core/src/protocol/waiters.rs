@@ -40,6 +40,11 @@ impl Waiters {
         self.waiting
     }
 
+    /// How long the queue is, with those who have left it since it was last tidied up.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Places that are promised.
     #[inline]
     pub(super) fn admitted(&self) -> usize {
@@ -91,8 +96,28 @@ impl Waiters {
         } else {
             place.has_left = true;
             self.waiting -= 1;
+            if self.queue.len() > 2 * self.waiting + 64 {
+                self.tidy_up();
+            }
         }
         admitted
+    }
+
+    /// Forgets those who have left.
+    fn tidy_up(&mut self) {
+        let Waiters {
+            queue,
+            places,
+            tickets,
+            ..
+        } = self;
+        queue.retain(|ticket| {
+            let has_left = places[*ticket].has_left;
+            if has_left {
+                tickets.give_back(*ticket);
+            }
+            !has_left
+        });
     }
 
     /// Lets the first in.

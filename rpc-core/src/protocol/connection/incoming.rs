@@ -42,7 +42,7 @@ pub(super) enum Alias {
 
 /// So many refusals may wait to be written, even if fewer calls may be in flight: a dialler may
 /// have sent as many behind its HELLO, before it knew the limit.
-const MIN_REFUSALS: usize = 1024;
+pub(super) const MIN_REFUSALS: usize = 1024;
 
 impl Connection {
     #[expect(clippy::too_many_arguments, reason = "the parts of one frame")]
@@ -366,7 +366,11 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        self.outbox.abort_large(priority, id);
+        self.refusals += 1;
+        if self.outbox.large_bytes() > 0 {
+            self.outbox.abort_large(priority, id);
+            self.has_freed_room = true;
+        }
         let options = error_options(self.codec, status);
         let frame = error_frame(id, status, &options, &[]);
         self.outbox.push(priority, &frame);
@@ -374,8 +378,7 @@ impl Connection {
 
     /// Refuses a call that did not enter the table.
     pub(super) fn refuse(&mut self, id: CallId, status: &Status) -> Result<(), ProtocolError> {
-        self.refusals += 1;
-        if self.refusals > self.limits.max_in_flight.max(MIN_REFUSALS) {
+        if self.refusals >= self.limits.max_in_flight.max(MIN_REFUSALS) {
             return Err(ProtocolError::Flood(
                 "more calls than may be in flight, without reading their answers",
             ));

@@ -113,17 +113,17 @@ impl Connection {
             return Ok(Admission::Wait(ticket));
         }
         let method = self.method_ref(call.method);
-        let sequence = self.outbox.next_counted(call.priority);
+        let priority = self.own_priority(call.priority);
+        let sequence = self.outbox.next_counted(priority);
         let index = self
             .calls
-            .insert(waker.cloned(), deadline, call.priority, sequence);
+            .insert(waker.cloned(), deadline, priority, sequence);
         let id = CallId::of(index + 1, self.side);
         match method {
             MethodRef::Alias(alias)
                 if call.options.is_empty() && call.body.len() <= FIRST_PIECE_BYTES =>
             {
-                self.outbox
-                    .push_request(call.priority, id, alias, call.body);
+                self.outbox.push_request(priority, id, alias, call.body);
             }
             method => {
                 let frame = Frame {
@@ -131,7 +131,7 @@ impl Connection {
                     options: call.options,
                     payload: &[],
                 };
-                self.outbox.push_body(call.priority, frame, call.body);
+                self.outbox.push_body(priority, frame, call.body);
             }
         }
         let generation = call
@@ -144,6 +144,42 @@ impl Connection {
             index,
             generation: generation.unwrap_or_default(),
         }))
+    }
+
+    /// The priority of the frames of a new call: not higher than that of the slot's last call while
+    /// frames of that wait, or they would come behind it and be taken for its own (W-ORD-1).
+    #[inline]
+    fn own_priority(&self, wanted: Priority) -> Priority {
+        match self.calls.before_next() {
+            Some((before, last)) if before < wanted && !self.outbox.has_taken(before, last) => {
+                before
+            }
+            _ => wanted,
+        }
+    }
+
+    /// A frame of a call of this end has just been queued.
+    pub(super) fn note_frame(&mut self, id: CallId) {
+        if let Some(index) = self.own_call(id) {
+            let priority = self.calls.priority(index);
+            let number = self.outbox.next_counted(priority) - 1;
+            self.calls.note_frame(index, number);
+        }
+    }
+
+    /// The peer has ended a call of this end: what is left of its body is of no use to anyone, and
+    /// would be in the way of the slot's next call.
+    #[inline]
+    pub(super) fn drop_body(&mut self, index: usize) {
+        if self.outbox.large_bytes() > 0 {
+            let id = CallId::of(index + 1, self.side);
+            let priority = self.calls.priority(index);
+            let aborted = self.outbox.abort_large(priority, id);
+            if aborted == Aborted::Begun {
+                self.note_frame(id);
+            }
+            self.has_freed_room |= aborted != Aborted::Nothing;
+        }
     }
 
     /// Calls that may be started by those who have not waited.
@@ -207,12 +243,18 @@ impl Connection {
         if self.closed.is_none() {
             let id = CallId::of(index + 1, self.side);
             let priority = self.calls.priority(index);
-            if self.outbox.abort_large(priority, id) == Aborted::NotBegun {
+            let aborted = self.outbox.abort_large(priority, id);
+            if aborted == Aborted::NotBegun {
                 // The peer knows nothing of the call, and owes nothing.
                 self.calls.terminated(index, wakers);
-                return;
+            } else {
+                let frame = Frame::new(Head::Cancel { id });
+                self.outbox.push(priority, &frame);
+                self.note_frame(id);
             }
-            self.outbox.push(priority, &Frame::new(Head::Cancel { id }));
+            if aborted != Aborted::Nothing {
+                self.offer_room(wakers);
+            }
         }
     }
 
@@ -373,7 +415,7 @@ impl Connection {
 }
 
 fn check_queue(waiters: &Waiters) -> Result<(), Status> {
-    if waiters.waiting() < MAX_WAITING {
+    if waiters.len() < MAX_WAITING {
         return Ok(());
     }
     Err(Status::new(

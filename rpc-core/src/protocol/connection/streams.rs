@@ -184,6 +184,7 @@ impl Connection {
             let id = stream.id;
             let frame = Frame::new(Head::Credit { id, items, bytes });
             self.outbox.push(self.priority(id), &frame);
+            self.note_frame(id);
         }
     }
 
@@ -237,12 +238,14 @@ impl Connection {
         let is_closed = self.closed.is_some();
         if let Some(streams) = self.streams(stream)
             && let Some(outgoing) = &mut streams.outgoing
+            && !outgoing.has_stopped()
             && !is_closed
         {
             outgoing.spend(1, body.len());
             let frame = Frame::new(Head::Item { id: stream.id });
             let priority = self.priority(stream.id);
             self.outbox.push_body(priority, frame, body);
+            self.note_frame(stream.id);
         }
         Ok(())
     }
@@ -253,6 +256,7 @@ impl Connection {
         let is_closed = self.closed.is_some();
         if let Some(streams) = self.streams(stream)
             && let Some(outgoing) = &mut streams.outgoing
+            && !outgoing.has_stopped()
             && !is_closed
         {
             outgoing.spend(items.ends.len() as u64, items.body_bytes);
@@ -263,6 +267,7 @@ impl Connection {
                 self.outbox.push_encoded(priority, stream.id, frame);
                 start = *end;
             }
+            self.note_frame(stream.id);
         }
     }
 
@@ -277,6 +282,7 @@ impl Connection {
             let id = stream.id;
             let frame = Frame::new(Head::End { id });
             self.outbox.push_in_order(self.priority(id), frame);
+            self.note_frame(id);
         }
     }
 
@@ -336,6 +342,7 @@ impl Connection {
 
     /// The peer has ended a call of this end with something that is of no use: nothing to cancel.
     pub(super) fn end_own(&mut self, index: usize, status: Status, events: &mut Events) {
+        self.drop_body(index);
         self.calls.give_up(index, status, &mut events.wakers);
         self.calls.terminated(index, &mut events.wakers);
         self.admit_calls(&mut events.wakers);
@@ -388,6 +395,13 @@ impl Connection {
                 "the callee answers with a stream or takes one, and the caller knows of none",
             );
             self.fail_own(index, status.with_fate(Fate::Unknown), events);
+            return;
+        }
+        let is_first = self
+            .calls
+            .open_streams(index)
+            .is_some_and(|streams| !streams.is_open);
+        if !is_first {
             return;
         }
         match Metadata::of_response(options, &self.limits) {
