@@ -11,6 +11,9 @@ use super::{
 };
 use crate::body::Codec;
 
+/// So many times what has come of a body is reserved for what is to come.
+const GROWTH: usize = 3;
+
 /// The bodies of which pieces are missing.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
@@ -88,6 +91,13 @@ impl Assembly {
             return Err(Refused::Full);
         }
         self.bytes += piece.len();
+        if partial.body.capacity() - partial.body.len() < piece.len() {
+            // A few times what has come, and no more than was announced: growing by halves would
+            // copy a large body several times, while others wait.
+            let missing = partial.total - partial.body.len();
+            let growth = (GROWTH * partial.body.len()).max(piece.len());
+            partial.body.reserve_exact(growth.min(missing));
+        }
         partial.body.extend_from_slice(piece);
         Ok(())
     }

@@ -1,0 +1,176 @@
+//! Wirecall, with limits that no scenario comes up against.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::{net::TcpListener, sync::mpsc, task::yield_now};
+use wirecall::{Client, Context, Limits, Peer as Connection, Server};
+
+use super::{Audience, Peer, audience, large_body, notification_body};
+use crate::{
+    measure::Tally,
+    scenario::{Scenario, Work},
+};
+
+#[derive(Clone)]
+pub(crate) struct Wirecall(BenchClient);
+
+/// What the server does.
+#[wirecall::service]
+pub(crate) trait Bench {
+    async fn add(&self, a: i64, b: i64) -> i64;
+    async fn echo(&self, body: &[u8]) -> wirecall::Bytes;
+    async fn echo_after_waiting(&self, body: &[u8]) -> wirecall::Bytes;
+    async fn download(&self) -> wirecall::Bytes;
+    async fn upload(&self, body: &[u8]) -> u64;
+    fn numbers(&self) -> impl Stream<Item = u64>;
+    async fn subscribe(&self, cx: &Context);
+}
+
+/// What the server tells its clients.
+#[wirecall::service]
+trait BenchEvents {
+    #[notify]
+    async fn published(&self, body: &[u8]);
+}
+
+/// More calls than any scenario has in flight, and large bodies with what is around them.
+fn limits() -> Limits {
+    Limits::default()
+        .max_in_flight(4096_usize)
+        .max_body_bytes(32_usize << 20)
+        .max_assembly_bytes(64_usize << 20)
+}
+
+struct Implementation {
+    subscribe: mpsc::UnboundedSender<Connection>,
+}
+
+impl Bench for Implementation {
+    async fn add(&self, a: i64, b: i64) -> i64 {
+        a.wrapping_add(b)
+    }
+
+    async fn echo(&self, body: &[u8]) -> wirecall::Bytes {
+        body.into()
+    }
+
+    async fn echo_after_waiting(&self, body: &[u8]) -> wirecall::Bytes {
+        yield_now().await;
+        body.into()
+    }
+
+    async fn download(&self) -> wirecall::Bytes {
+        large_body().into()
+    }
+
+    async fn upload(&self, body: &[u8]) -> u64 {
+        body.len() as u64
+    }
+
+    fn numbers(&self) -> impl Stream<Item = u64> {
+        stream::iter(0..)
+    }
+
+    async fn subscribe(&self, cx: &Context) {
+        let _ = self.subscribe.send(cx.peer().clone());
+    }
+}
+
+struct Subscriber(Arc<Tally>);
+
+impl BenchEvents for Subscriber {
+    async fn published(&self, _body: &[u8]) {
+        self.0.add(1);
+    }
+}
+
+impl Peer for Wirecall {
+    fn can(_: Work) -> bool {
+        true
+    }
+
+    async fn serve(listener: TcpListener, scenario: Scenario) -> Result<()> {
+        let (subscribe, audience) = audience(&scenario);
+        tokio::spawn(publish(audience));
+        let server = Server::builder()
+            .service(BenchServer::new(Implementation { subscribe }))
+            .limits(limits())
+            .build()?;
+        server.and_listen(listener).run().await;
+        Ok(())
+    }
+
+    async fn connect(address: SocketAddr) -> Result<Self> {
+        Ok(Wirecall(dial(address).await?))
+    }
+
+    async fn echo(&mut self, body: &Bytes) -> Result<Bytes> {
+        Ok(self.0.echo(body).await?.into())
+    }
+
+    async fn add(&mut self, a: i64, b: i64) -> Result<i64> {
+        Ok(self.0.add(a, b).await?)
+    }
+
+    async fn echo_after_waiting(&mut self, body: &Bytes) -> Result<Bytes> {
+        Ok(self.0.echo_after_waiting(body).await?.into())
+    }
+
+    async fn download(&mut self) -> Result<usize> {
+        Ok(self.0.download().await?.len())
+    }
+
+    async fn upload(&mut self, body: &Bytes) -> Result<usize> {
+        Ok(self.0.upload(body).await?.try_into()?)
+    }
+
+    async fn count_items(&mut self, tally: &Tally) -> Result<()> {
+        let mut numbers = self.0.numbers().await?;
+        while let Some(number) = numbers.next().await {
+            number?;
+            tally.add(1);
+        }
+        Ok(())
+    }
+
+    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+        let client = Client::builder(format!("ws://{address}"))
+            .serve(BenchEventsServer::new(Subscriber(tally)))
+            .connect()
+            .await?;
+        BenchClient::new(&client).subscribe().await?;
+        let reason = client.closed().await;
+        anyhow::bail!("the connection has ended: {reason:?}")
+    }
+}
+
+/// A typed client of its own connection.
+pub(crate) async fn dial(address: SocketAddr) -> Result<BenchClient> {
+    let client = Client::builder(format!("ws://{address}"))
+        .limits(limits())
+        .connect()
+        .await
+        .context("cannot connect")?;
+    Ok(BenchClient::new(&client))
+}
+
+/// Whoever has no credit left misses a notification to many, and waits for one to itself. So the
+/// next one goes to each alone if somebody was behind: it waits until all have credit again.
+async fn publish(audience: Audience<Connection>) -> Result<()> {
+    let (peers, burst) = audience.complete().await;
+    let all = BenchEventsNotifier::to(&peers);
+    let body = notification_body();
+    loop {
+        for _ in 0..burst {
+            if all.published(&body).await?.behind > 0 {
+                for peer in &peers {
+                    BenchEventsClient::new(peer).published(&body).await?;
+                }
+            }
+        }
+        yield_now().await;
+    }
+}
