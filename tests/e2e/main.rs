@@ -4,6 +4,7 @@
 mod interop;
 mod support;
 
+mod backlog;
 mod calls;
 mod cancellation;
 mod connection_end;

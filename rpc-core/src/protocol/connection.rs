@@ -5,6 +5,8 @@ mod bodies;
 mod incoming;
 mod outgoing;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::Arc,
