@@ -61,7 +61,8 @@ impl InboundCall {
         &'a self,
         names: &'static [&'static str],
     ) -> Result<T, Status> {
-        args::decode(self.codec, &self.body, names).map_err(body::BodyError::into_refusal)
+        body::bytes::sharing(&self.body, || args::decode(self.codec, &self.body, names))
+            .map_err(body::BodyError::into_refusal)
     }
 
     /// The caller's stream, which is accepted by this.

@@ -1,6 +1,6 @@
 //! [`Bytes`], for signatures.
 
-use std::{fmt, ops::Deref};
+use std::{cell::Cell, fmt, ops::Deref};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
@@ -116,6 +116,10 @@ impl<'de> Deserialize<'de> for Bytes {
                 f.write_str("bytes")
             }
 
+            fn visit_borrowed_bytes<E: de::Error>(self, value: &'de [u8]) -> Result<Bytes, E> {
+                Ok(share(value).map_or_else(|| value.into(), Bytes))
+            }
+
             fn visit_bytes<E: de::Error>(self, value: &[u8]) -> Result<Bytes, E> {
                 Ok(value.into())
             }
@@ -135,5 +139,72 @@ impl<'de> Deserialize<'de> for Bytes {
         }
 
         deserializer.deserialize_byte_buf(BytesVisitor)
+    }
+}
+
+/// Bytes from this size on are not copied out of a body that is little more than they are. Such a
+/// body has come in pieces, and has a buffer of its own.
+const SHARE_BYTES: usize = 64 << 10;
+
+thread_local!(static BODY: Cell<Option<bytes::Bytes>> = const { Cell::new(None) });
+
+/// Decodes something out of `body`, of which large [`Bytes`] may become a part.
+pub(crate) fn sharing<T>(body: &bytes::Bytes, decode: impl FnOnce() -> T) -> T {
+    /// Also after a panic.
+    struct Restore(Option<bytes::Bytes>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            BODY.set(self.0.take());
+        }
+    }
+
+    if body.len() < SHARE_BYTES {
+        return decode();
+    }
+    let _restore = Restore(BODY.replace(Some(body.clone())));
+    decode()
+}
+
+/// The part of the body that is being decoded, if these bytes are most of it.
+fn share(part: &[u8]) -> Option<bytes::Bytes> {
+    if part.len() < SHARE_BYTES {
+        return None;
+    }
+    let body = BODY.take()?;
+    let (whole, own) = (body.as_ptr_range(), part.as_ptr_range());
+    let is_within = whole.start <= own.start && own.end <= whole.end;
+    let is_most = part.len() >= body.len() / 2;
+    let shared = (is_within && is_most).then(|| body.slice_ref(part));
+    BODY.set(Some(body));
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Codec, body};
+
+    fn decoded(length: usize) -> (bytes::Bytes, Bytes) {
+        let mut encoded = Vec::new();
+        let value = Bytes::from(vec![7; length]);
+        body::encode(Codec::MessagePack, &value, &mut encoded).expect("bytes");
+        let encoded = bytes::Bytes::from(encoded);
+        let decoded = sharing(&encoded, || body::decode(Codec::MessagePack, &encoded));
+        let decoded: Bytes = decoded.expect("bytes");
+        assert_eq!(decoded, value);
+        (encoded, decoded)
+    }
+
+    #[test]
+    fn large_bytes_are_a_part_of_their_body_and_small_ones_are_not() {
+        for (length, is_shared) in [(1000, false), (SHARE_BYTES, true), (1 << 20, true)] {
+            let (body, bytes) = decoded(length);
+            let is_within = body.as_ptr_range().contains(&bytes.as_ptr());
+            assert_eq!(is_within, is_shared, "{length}");
+        }
+        // Nothing is left behind for what is decoded next.
+        assert!(share(&[0; SHARE_BYTES]).is_none());
+        assert!(BODY.take().is_none());
     }
 }

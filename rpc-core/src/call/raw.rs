@@ -463,7 +463,7 @@ fn decode_answer<T: DeserializeOwned, E: RpcError>(
         Answer::Shared => &*received.shared,
         Answer::Failed(failure) => return Err(decode_failure(codec, &failure)),
     };
-    body::decode(codec, body).map_err(|error| {
+    body::bytes::sharing(&received.shared, || body::decode(codec, body)).map_err(|error| {
         CallError::Status(Status::new(
             Code::INTERNAL,
             format!("cannot decode the result: {error}"),

@@ -255,18 +255,17 @@ impl LargeBodies {
     }
 
     /// Hands the next piece of the body of this priority whose turn it is to `write`, and what
-    /// waited behind it once it was the last. Then bodies of other priorities may begin.
+    /// waited behind it once it was the last. Then bodies of other priorities may begin, and the one
+    /// that is sent is returned.
     pub(super) fn next_piece(
         &mut self,
         codec: Codec,
         priority: Priority,
         mut write: impl FnMut(Priority, Output<'_>),
-    ) {
+    ) -> Option<Bytes> {
         let is_next = |large: &LargeBody| large.priority == priority;
         let index = self.queue.iter().position(is_next);
-        let Some(mut large) = index.and_then(|index| self.queue.remove(index)) else {
-            return;
-        };
+        let mut large = self.queue.remove(index?)?;
         let end = cut(codec, &large.body, large.sent, PIECE_BYTES);
         let state = if end == large.body.len() {
             ChunkState::Last
@@ -283,7 +282,7 @@ impl LargeBodies {
         large.sent = end;
         if state == ChunkState::More {
             self.queue.push_back(large);
-            return;
+            return None;
         }
         self.on_their_way -= large.body.len();
         while let Some(follower) = large.followers.pop_front() {
@@ -317,6 +316,7 @@ impl LargeBodies {
         while let Some((priority, first)) = self.begin_next() {
             write(priority, Output::Encoded(&first, true));
         }
+        Some(large.body)
     }
 }
 

@@ -240,7 +240,7 @@ impl Outbox {
         }
         for priority in order {
             let before = batch.len();
-            self.add_pieces(priority, before);
+            self.add_pieces(priority, before, batch);
             let level = &mut self.levels[priority as usize];
             while self.window > 0 && (batch.len() == before || batch.len() < BATCH_BYTES) {
                 let taken = level.take_message(batch);
@@ -277,7 +277,7 @@ impl Outbox {
 
     /// Queues pieces of large bodies behind the frames of their priority: one in any case, and more
     /// if little else is to be written, of which `before` bytes go before.
-    fn add_pieces(&mut self, priority: Priority, before: usize) {
+    fn add_pieces(&mut self, priority: Priority, before: usize, batch: &mut Batch) {
         let Outbox {
             large,
             levels,
@@ -291,13 +291,14 @@ impl Outbox {
             && (is_first || before + levels[priority as usize].len() < PIECES_A_BATCH_BYTES)
         {
             is_first = false;
-            large.next_piece(*codec, priority, |priority, output| {
+            let sent = large.next_piece(*codec, priority, |priority, output| {
                 let level = &mut levels[priority as usize];
                 match output {
                     Output::Frame(frame) => level.push(frame),
                     Output::Encoded(encoded, is_counted) => level.push_encoded(encoded, is_counted),
                 }
             });
+            batch.sent.extend(sent);
         }
     }
 }

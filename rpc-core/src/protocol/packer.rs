@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::{
     frame::{CallId, Frame},
     handshake::PeerLimits,
@@ -54,6 +56,9 @@ struct Count {
 pub struct Batch {
     bytes: Vec<u8>,
     messages: Vec<Range<usize>>,
+    /// Large bodies of which these are the last pieces. Memory is given back when the batch is
+    /// cleared, and no lock is held.
+    pub(super) sent: Vec<Bytes>,
 }
 
 impl Packer {
@@ -285,6 +290,7 @@ impl Batch {
     #[inline]
     pub fn clear(&mut self) {
         self.messages.clear();
+        self.sent.clear();
         if self.bytes.capacity() > KEEP_BYTES {
             self.bytes = Vec::new();
         } else {
