@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp},
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, Interval, interval, sleep, sleep_until},
 };
 use wirecall::{
     Client, CloseCode, Code, Codec, ConnectionInfo, Limits, Peer, Router, Server, connection,
@@ -126,19 +126,25 @@ async fn a_call_that_waits_for_room_runs_out_of_time() {
     runs_out_of_time(interop).await;
 }
 
-/// The transport of a peer that says WELCOME and nothing more, and may stop reading.
+/// The transport of a peer that says WELCOME, after that PING every second, and nothing more. It may
+/// stop reading.
 struct Silent {
     welcome: Option<Message>,
+    ping: Interval,
     is_blocked: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
 }
 
 impl Transport for Silent {
-    fn poll_receive(&mut self, _: &mut Context<'_>) -> Poll<Result<Received, TransportError>> {
-        match self.welcome.take() {
-            Some(welcome) => Poll::Ready(Ok(Received::Message(welcome))),
-            None => Poll::Pending,
-        }
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, TransportError>> {
+        let message = match self.welcome.take() {
+            Some(welcome) => welcome,
+            None => {
+                ready!(self.ping.poll_tick(cx));
+                text(b"[2,0,0]")
+            }
+        };
+        Poll::Ready(Ok(Received::Message(message)))
     }
 
     fn send(&mut self, _: MessageKind, message: &[u8]) -> Result<(), TransportError> {
@@ -161,15 +167,20 @@ impl Transport for Silent {
     }
 }
 
+fn text(text: &'static [u8]) -> Message {
+    Message {
+        kind: MessageKind::Text,
+        data: text.into(),
+    }
+}
+
 /// A connection to such a peer, the switch that stops its reading, and what was written to it.
 async fn silent() -> (Peer, Arc<AtomicBool>, Arc<AtomicU64>) {
     let is_blocked = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU64::new(0));
     let transport = Silent {
-        welcome: Some(Message {
-            kind: MessageKind::Text,
-            data: b"[1,{}]"[..].into(),
-        }),
+        welcome: Some(text(b"[1,{}]")),
+        ping: interval(Duration::from_secs(1)),
         is_blocked: is_blocked.clone(),
         written: written.clone(),
     };
@@ -190,15 +201,34 @@ async fn silent() -> (Peer, Arc<AtomicBool>, Arc<AtomicU64>) {
 #[tokio::test(start_paused = true)]
 async fn a_call_behind_a_window_that_is_shut_runs_out_of_time() {
     let (peer, _, written) = silent().await;
-    let inbox = InboxClient::new(&peer);
-    // The last one overshoots by more than HELLO has, which does not count.
+    shut_window(&peer, &written).await;
+    let before = written.load(Ordering::Relaxed);
+    runs_out_of_time(InteropClient::new(&peer)).await;
+    // PONGs go on.
+    assert!(written.load(Ordering::Relaxed) - before < 100);
+}
+
+/// W-FLOW-8: PINGs are a sign of life, but who never opens the window again takes nothing in.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_only_pings_behind_a_window_that_is_shut_is_given_up() {
+    let (peer, _, written) = silent().await;
+    shut_window(&peer, &written).await;
+    InboxClient::new(&peer).put(&[7; 400]).await.unwrap();
+    let begun = Instant::now();
+    let reason = peer.closed().await;
+    assert_eq!(reason.code, CloseCode::WRITE_STALL);
+    let stall = Limits::default().write_stall;
+    assert!(begun.elapsed() < stall + Duration::from_secs(2));
+}
+
+/// Sends until nothing more is written.
+async fn shut_window(peer: &Peer, written: &AtomicU64) {
+    let inbox = InboxClient::new(peer);
+    // The last one overshoots by more than HELLO and PONGs have, which do not count.
     while written.load(Ordering::Relaxed) < 1 << 20 {
         inbox.put(&[7; 40_000]).await.unwrap();
         sleep(Duration::from_millis(1)).await;
     }
-    let before = written.load(Ordering::Relaxed);
-    runs_out_of_time(InteropClient::new(&peer)).await;
-    assert_eq!(written.load(Ordering::Relaxed), before);
 }
 
 #[tokio::test(start_paused = true)]

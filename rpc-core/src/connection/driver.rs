@@ -436,7 +436,10 @@ impl<T: Transport> Driver<T> {
                 return Ok(());
             }
             state.has_company = false;
-            self.shut_since = None;
+            // Control frames alone go through a window that is shut, and open nothing.
+            if !state.connection.is_window_shut() {
+                self.shut_since = None;
+            }
             state
                 .connection
                 .take_output(&mut self.work.batch, &mut wakers);
