@@ -215,7 +215,7 @@ async fn a_peer_that_only_pings_behind_a_window_that_is_shut_is_given_up() {
     shut_window(&peer, &written).await;
     InboxClient::new(&peer).put(&[7; 400]).await.unwrap();
     let begun = Instant::now();
-    let reason = peer.closed().await;
+    let reason = soon(peer.closed()).await;
     assert_eq!(reason.code, CloseCode::WRITE_STALL);
     let stall = Limits::default().write_stall;
     assert!(begun.elapsed() < stall + Duration::from_secs(2));
