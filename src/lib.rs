@@ -4,7 +4,9 @@
 pub use wirecall_core::*;
 
 #[cfg(feature = "client")]
-pub use wirecall_client::{Client, ClientBuilder, ConnectError, Endpoint};
+pub use wirecall_client::{
+    Attempt, Backoff, Client, ClientBuilder, ClientState, ConnectError, Endpoint,
+};
 #[cfg(feature = "macros")]
 pub use wirecall_macros::{RpcError, service};
 #[cfg(feature = "server")]

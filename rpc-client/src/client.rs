@@ -1,32 +1,38 @@
 //! The client: how it is made, and what it is once it is connected.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use tokio::{net::TcpStream, sync::Mutex, task::JoinHandle, time::timeout};
+use futures::Stream;
+use http::HeaderMap;
+use tokio::{
+    sync::{Mutex, watch},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, timeout},
+};
 use wirecall_core::{
-    CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
-    connection,
-    protocol::Side,
-    transport::{self, Role, WebSocket},
+    CloseCode, CloseReason, Codec, DuplicateService, Limits, Peer, Router, Service,
 };
 
 use crate::{
-    endpoint::{self, Endpoint, Kind},
+    endpoint::Endpoint,
     error::ConnectError,
-    handshake,
+    reconnect::{Attempt, Backoff, Hook, header},
+    upkeep::{Dialler, Upkeep},
 };
 
 /// Puts a [`Client`] together.
 #[must_use = "a builder does nothing until it connects"]
 #[derive(Debug)]
 pub struct ClientBuilder {
-    endpoint: Endpoint,
+    endpoints: Vec<Endpoint>,
     router: Result<Router, DuplicateService>,
     limits: Limits,
     codecs: Vec<Codec>,
     headers: Result<HeaderMap, String>,
     connect_timeout: Duration,
+    backoff: Option<Backoff>,
+    fails_fast: bool,
+    hook: Option<Hook>,
 }
 
 impl ClientBuilder {
@@ -54,102 +60,160 @@ impl ClientBuilder {
     /// Sends a header with the upgrade request. Those of the handshake itself cannot be set.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers = self.headers.and_then(|mut headers| {
-            let name: HeaderName = name
-                .parse()
-                .map_err(|_| format!("bad header name {name:?}"))?;
-            let value: HeaderValue = value
-                .parse()
-                .map_err(|_| format!("bad value for the header {name}"))?;
+            let (name, value) = header(name, value)?;
             headers.append(name, value);
             Ok(headers)
         });
         self
     }
 
-    /// How long connecting may take, up to the server's WELCOME. 10 s by default.
+    /// Another endpoint of the same service. They are tried in turn when one cannot be reached.
+    pub fn endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
+        self.endpoints.push(endpoint.into());
+        self
+    }
+
+    /// Calls this before each attempt to connect, the first one included: it may set headers, fetch a
+    /// fresh token, or send the attempt elsewhere. It counts for the connect timeout; an error of it
+    /// is that of the attempt.
+    ///
+    /// ```no_run
+    /// # async fn fetch_token() -> String { String::new() }
+    /// # async fn connect() -> Result<(), wirecall_client::ConnectError> {
+    /// use wirecall_client::Client;
+    ///
+    /// let client = Client::builder("ws://127.0.0.1:9000")
+    ///     .before_connect(|attempt| async move {
+    ///         let token = fetch_token().await;
+    ///         attempt.header("authorization", &format!("Bearer {token}"))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn before_connect<F>(mut self, hook: impl Fn(Attempt) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Attempt, ConnectError>> + Send + 'static,
+    {
+        self.hook = Some(Hook::new(hook));
+        self
+    }
+
+    /// How long to wait between attempts to connect again. With the defaults of [`Backoff`], if this
+    /// is not called.
+    pub fn reconnect(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// Lets the client end with its first connection.
+    pub fn no_reconnect(mut self) -> Self {
+        self.backoff = None;
+        self
+    }
+
+    /// Lets calls fail at once, with `UNAVAILABLE`, while there is no connection. Otherwise they wait
+    /// for the next one, until their deadline.
+    pub fn fail_fast(mut self) -> Self {
+        self.fails_fast = true;
+        self
+    }
+
+    /// How long an attempt to connect may take, up to the server's WELCOME. 10 s by default.
     pub fn connect_timeout(mut self, connect_timeout: Duration) -> Self {
         self.connect_timeout = connect_timeout;
         self
     }
 
-    /// Connects.
+    /// Connects. One attempt is made; what happens to the connection later is another matter.
     ///
     /// Cancel safe: dropping the future closes what was opened.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let limit = self.connect_timeout;
-        match timeout(limit, Box::pin(self.establish())).await {
-            Ok(connected) => connected,
-            Err(_) => Err(ConnectError::Timeout(limit)),
+        let mut limits = self.limits;
+        if self.backoff.is_none() {
+            // Nobody comes back.
+            limits.replay_bytes = 0;
         }
-    }
-
-    async fn establish(self) -> Result<Client, ConnectError> {
-        let router = Arc::new(self.router?);
-        let limits = Arc::new(self.limits);
-        let headers = self.headers.map_err(ConnectError::Header)?;
-        if self.codecs.is_empty() {
+        let dialler = Dialler {
+            endpoints: self.endpoints,
+            router: Arc::new(self.router?),
+            limits: Arc::new(limits),
+            codecs: self.codecs,
+            headers: self.headers.map_err(ConnectError::Header)?,
+            connect_timeout: self.connect_timeout,
+            hook: self.hook,
+        };
+        if dialler.codecs.is_empty() {
             return Err(ConnectError::NoCodec);
         }
-        let (peer, task) = match self.endpoint.0 {
-            Kind::Url(url) => {
-                let target = endpoint::parse(&url)?;
-                let stream = TcpStream::connect((&*target.host, target.port)).await?;
-                transport::tune(&stream)?;
-                let mut info = ConnectionInfo::default();
-                info.peer_addr = stream.peer_addr().ok();
-                info.local_addr = stream.local_addr().ok();
-                info.uri = Uri::try_from(&target.path_and_query).unwrap_or_default();
-                let upgraded = handshake::upgrade(stream, &target, &self.codecs, &headers).await?;
-                info.headers = upgraded.headers;
-                let transport = WebSocket::new(
-                    upgraded.stream,
-                    upgraded.read_ahead,
-                    Role::Client,
-                    limits.max_message_bytes,
-                );
-                spawn(transport, upgraded.codec, limits, router, info)
-            }
-            Kind::Memory(endpoint) => {
-                let transport = endpoint.connect().await.ok_or_else(|| {
-                    io::Error::new(io::ErrorKind::ConnectionRefused, "the server is gone")
-                })?;
-                let info = ConnectionInfo::default();
-                spawn(transport, Codec::MessagePack, limits, router, info)
-            }
+        // The tasks in it end with it, if this future is dropped.
+        let mut drivers = JoinSet::new();
+        let limit = self.connect_timeout;
+        let first = Box::pin(dialler.connect(0, 0, None, &mut drivers));
+        let (session, codec) = match timeout(limit, first).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(ConnectError::Timeout(limit)),
         };
-        // From here on, dropping this future drops the last handle, which ends the connection.
-        let peer = peer.holding();
-        peer.opened().await.map_err(ConnectError::Closed)?;
+        let (peer, line) = session.line(self.fails_fast);
+        let (sender, state) = watch::channel(ClientState::Ready);
+        let upkeep = Upkeep {
+            dialler,
+            backoff: self.backoff,
+            session,
+            codec,
+            line,
+            state: sender,
+            drivers,
+            attempts: 0,
+            turn: 0,
+            ready_since: Instant::now(),
+        };
         Ok(Client {
             peer,
-            task: Arc::new(Mutex::new(Some(task))),
+            state,
+            task: Arc::new(Mutex::new(Some(tokio::spawn(upkeep.run())))),
         })
     }
 }
 
-fn spawn<T: transport::Transport>(
-    transport: T,
-    codec: Codec,
-    limits: Arc<Limits>,
-    router: Arc<Router>,
-    info: ConnectionInfo,
-) -> (Peer, JoinHandle<()>) {
-    let (peer, driver) = connection::drive(transport, Side::Dialler, codec, limits, router, info);
-    (peer, tokio::spawn(driver))
+/// Whether a client is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientState {
+    /// There is no session. Calls wait for the next one.
+    Connecting {
+        /// Attempts in vain since the last connection that was stable.
+        attempt: u32,
+    },
+    /// Connected.
+    Ready,
+    /// The connection is gone, and the session goes on as soon as there is another one: nothing is
+    /// lost, and nothing has failed.
+    Suspended,
+    /// It is over, for this reason.
+    Closed(CloseReason),
 }
 
-/// A connection to a server.
+/// A connection to a server, made again when it is lost.
 ///
-/// A cheap clone. The connection ends when it is closed, when the server ends it, and when all
-/// clones are dropped and nothing is in flight; stubs count as clones.
+/// A connection that comes back within the server's resume window goes on where it was: calls and
+/// streams never notice. Otherwise the calls of the lost session fail, and each says what is known
+/// of its execution (see [`Fate`](wirecall_core::Fate)); those that have certainly not been
+/// executed, and those of methods marked `#[rpc(idempotent)]`, are sent again instead.
+///
+/// A cheap clone. The client ends when it is closed, when the server says that there is no use in
+/// another attempt, and when all clones are dropped and nothing is in flight; stubs count as clones.
 #[derive(Clone, Debug)]
 pub struct Client {
     peer: Peer,
-    /// The connection's task, which ends after the closing handshake; `None` once somebody has
-    /// seen its end. Whoever waits for that holds the lock, and others wait for the lock.
+    state: watch::Receiver<ClientState>,
+    /// The task that keeps the client connected, which ends after the closing handshake; `None` once
+    /// somebody has seen its end. Whoever waits for that holds the lock, and others wait for the
+    /// lock.
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -157,12 +221,15 @@ impl Client {
     /// A client for an endpoint: a `ws://` URL, or what `Server::in_memory` returns.
     pub fn builder(endpoint: impl Into<Endpoint>) -> ClientBuilder {
         ClientBuilder {
-            endpoint: endpoint.into(),
+            endpoints: vec![endpoint.into()],
             router: Ok(Router::default()),
             limits: Limits::default(),
             codecs: Codec::ALL.to_vec(),
             headers: Ok(HeaderMap::new()),
             connect_timeout: Duration::from_secs(10),
+            backoff: Some(Backoff::default()),
+            fails_fast: false,
+            hook: None,
         }
     }
 
@@ -180,7 +247,28 @@ impl Client {
         &self.peer
     }
 
-    /// Waits until the connection has ended, and says why.
+    /// Whether the client is connected at the moment.
+    #[must_use]
+    pub fn state(&self) -> ClientState {
+        self.state.borrow().clone()
+    }
+
+    /// The state now, and each one that follows. A reader that is slow misses some, and never the
+    /// last.
+    pub fn states(&self) -> impl Stream<Item = ClientState> + Send + Unpin + use<> {
+        let receiver = self.state.clone();
+        let states =
+            futures::stream::unfold((receiver, true), |(mut receiver, is_first)| async move {
+                if !is_first {
+                    receiver.changed().await.ok()?;
+                }
+                let state = receiver.borrow_and_update().clone();
+                Some((state, (receiver, false)))
+            });
+        Box::pin(states)
+    }
+
+    /// Waits until the client has ended, and says why.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {

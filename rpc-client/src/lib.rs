@@ -2,6 +2,9 @@
 //! to the engine of `wirecall-core`.
 //!
 //! - `client`: [`ClientBuilder`] and [`Client`]
+//! - `upkeep`: the task that keeps it connected
+//! - `reconnect`: when it tries again, and what may change then
+//! - `link`: one transport, from the dialling to the upgrade
 //! - `handshake`: the opening handshake, as RFC 6455 §4.1 has it, by hyper
 //! - `endpoint`: what a client connects to
 //! - `error`: why it could not
@@ -10,7 +13,11 @@ mod client;
 mod endpoint;
 mod error;
 mod handshake;
+mod link;
+mod reconnect;
+mod upkeep;
 
-pub use client::{Client, ClientBuilder};
+pub use client::{Client, ClientBuilder, ClientState};
 pub use endpoint::Endpoint;
 pub use error::ConnectError;
+pub use reconnect::{Attempt, Backoff};

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::time::Instant;
@@ -48,7 +48,7 @@ impl Context {
 
     /// The upgrade request that the connection began with: path, headers, addresses.
     #[must_use]
-    pub fn connection(&self) -> &ConnectionInfo {
+    pub fn connection(&self) -> Arc<ConnectionInfo> {
         self.peer.connection()
     }
 
@@ -65,7 +65,8 @@ impl Context {
     /// spawned, and for work that does not await.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
-        self.peer.shared().cancellation(self.id)
+        self.peer
+            .with_session(|session| session.cancellation(self.id))
     }
 
     /// How urgent the call is, as its caller says.
@@ -105,7 +106,8 @@ impl Context {
         }
         let mut entries = response.entries.clone();
         entries.insert(key, value.into());
-        entries.check(&self.peer.shared().limits)?;
+        self.peer
+            .with_session(|session| entries.check(&session.limits))?;
         response.entries = entries;
         Ok(())
     }

@@ -68,15 +68,15 @@ impl InboundCall {
     /// The caller's stream, which is accepted by this.
     #[must_use]
     pub fn streaming<T: DeserializeOwned>(&self) -> Streaming<T> {
-        let peer = self.context.peer.clone();
-        let announced = peer.shared().limits.stream_credit;
+        let session = self.context.peer.session();
+        let announced = session.limits.stream_credit;
         // Without a stream it is that of a call that has ended.
         let stream = self.stream.unwrap_or(StreamRef {
             id: CallId::CONNECTION,
             generation: 0,
         });
         let credit = self.credit.unwrap_or(announced);
-        Streaming::new(peer.clone(), IncomingItems::new(peer, stream, credit))
+        Streaming::new(session.codec, IncomingItems::new(session, stream, credit))
     }
 
     /// Accepts a call with a stream: its deadline no longer holds.
@@ -85,7 +85,7 @@ impl InboundCall {
             return;
         };
         let metadata = self.context.take_response_metadata();
-        let shared = self.context.peer.shared();
+        let shared = self.context.peer.session();
         shared.update(|state, _| {
             let connection = &mut state.connection;
             connection.accept_stream(stream, self.credit, &metadata);
@@ -115,7 +115,7 @@ impl InboundCall {
         let Some(stream) = self.stream else {
             return self.unknown();
         };
-        let out = OutgoingItems::new(self.context.peer.clone(), stream);
+        let out = OutgoingItems::new(self.context.peer.session(), stream);
         match out.send_all(items).await {
             SourceEnd::Ended => Reply {
                 outcome: Outcome::Response(Metadata::default()),

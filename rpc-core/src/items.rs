@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     body::{self, Codec},
-    peer::Peer,
+    connection::Shared,
     protocol::{
         EncodedItems, FIRST_PIECE_BYTES, Frame, Head, ItemQueue, SendRoom, StreamCredit, StreamRef,
         begin_item, body_too_large, end_body,
@@ -28,7 +29,7 @@ const MAX_GROWN_ITEMS: u32 = 512;
 /// it is used up.
 #[derive(Debug)]
 pub(crate) struct IncomingItems {
-    peer: Peer,
+    session: Arc<Shared>,
     stream: StreamRef,
     taken: ItemQueue,
     /// What the peer may have on its way.
@@ -39,9 +40,9 @@ pub(crate) struct IncomingItems {
 
 impl IncomingItems {
     /// `credit` is what the peer was granted at first.
-    pub(crate) fn new(peer: Peer, stream: StreamRef, credit: StreamCredit) -> Self {
+    pub(crate) fn new(session: Arc<Shared>, stream: StreamRef, credit: StreamCredit) -> Self {
         IncomingItems {
-            peer,
+            session,
             stream,
             taken: ItemQueue::default(),
             credit,
@@ -59,7 +60,7 @@ impl IncomingItems {
     ) -> Poll<Result<Option<T>, Gone>> {
         if self.taken.is_empty() {
             let taken = &mut self.taken;
-            let is_there = ready!(self.peer.shared().update(|state, _| {
+            let is_there = ready!(self.session.update(|state, _| {
                 let connection = &mut state.connection;
                 connection.poll_items(self.stream, cx.waker(), taken)
             }));
@@ -89,7 +90,7 @@ impl IncomingItems {
                 items += u64::from(more);
                 self.credit.items += more;
             }
-            self.peer.shared().update(|state, _| {
+            self.session.update(|state, _| {
                 state.connection.give_credit(self.stream, items, bytes);
             });
         }
@@ -97,8 +98,7 @@ impl IncomingItems {
 
     /// Wants no more.
     pub(crate) fn refuse(&mut self) {
-        self.peer
-            .shared()
+        self.session
             .update(|state, _| state.connection.refuse_items(self.stream));
     }
 }
@@ -122,7 +122,7 @@ struct Unsent<'a> {
 impl Unsent<'_> {
     fn send(&mut self) {
         if !self.items.ends.is_empty() {
-            let shared = self.out.peer.shared();
+            let shared = &self.out.session;
             shared.update(|state, _| state.connection.send_items(self.out.stream, &self.items));
             self.items.clear();
         }
@@ -161,18 +161,18 @@ enum Pulled<E> {
 /// Items that go out.
 #[derive(Debug)]
 pub(crate) struct OutgoingItems {
-    peer: Peer,
+    session: Arc<Shared>,
     stream: StreamRef,
 }
 
 impl OutgoingItems {
-    pub(crate) fn new(peer: Peer, stream: StreamRef) -> Self {
-        OutgoingItems { peer, stream }
+    pub(crate) fn new(session: Arc<Shared>, stream: StreamRef) -> Self {
+        OutgoingItems { session, stream }
     }
 
     /// Ready when there is credit for an item, and room to write it.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let wanted = self.peer.shared().update(|state, _| {
+        let wanted = self.session.update(|state, _| {
             let connection = &mut state.connection;
             connection.poll_send(self.stream, cx.waker())
         });
@@ -181,7 +181,7 @@ impl OutgoingItems {
 
     /// Ready when no item is wanted any more.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.peer.shared().update(|state, _| {
+        self.session.update(|state, _| {
             let connection = &mut state.connection;
             connection.poll_stopped(self.stream, cx.waker())
         })
@@ -190,10 +190,10 @@ impl OutgoingItems {
     /// Writes an item, once [`OutgoingItems::poll_ready`] has said that it may be written.
     pub(crate) fn send<T: Serialize>(&self, item: &T) -> Result<(), Status> {
         let mut body = scratch::take();
-        let sent = body::encode(self.peer.codec(), item, &mut body)
+        let sent = body::encode(self.session.codec, item, &mut body)
             .map_err(|error| Status::new(Code::INTERNAL, error.to_string()))
             .and_then(|()| {
-                let shared = self.peer.shared();
+                let shared = &self.session;
                 shared.update(|state, _| state.connection.send_item(self.stream, &mut body))
             });
         scratch::put(body);
@@ -215,7 +215,7 @@ impl OutgoingItems {
         };
         poll_fn(|cx| {
             loop {
-                let room = self.peer.shared().update(|state, _| {
+                let room = self.session.update(|state, _| {
                     let connection = &mut state.connection;
                     let max_body_bytes = connection.max_outgoing_body_bytes();
                     let room = connection.poll_send(self.stream, cx.waker());
@@ -230,7 +230,7 @@ impl OutgoingItems {
                 match pulled {
                     Pulled::End(end) => return Poll::Ready(end),
                     Pulled::Large(mut body) => {
-                        let shared = self.peer.shared();
+                        let shared = &self.session;
                         let sent = shared
                             .update(|state, _| state.connection.send_item(self.stream, &mut body));
                         if let Err(status) = sent {
@@ -284,7 +284,7 @@ impl OutgoingItems {
             };
             if body > max_body_bytes || body > FIRST_PIECE_BYTES {
                 // It stands at the end, in MessagePack and in JSON before a bracket.
-                let end = items.frames.len() - usize::from(self.peer.codec() == Codec::Json);
+                let end = items.frames.len() - usize::from(self.session.codec == Codec::Json);
                 let large = items.frames[end - body..end].to_vec();
                 items.frames.truncate(start);
                 return match body > max_body_bytes {
@@ -300,7 +300,7 @@ impl OutgoingItems {
 
     /// Appends an ITEM, and says how many bytes its body has.
     fn encode<T: Serialize>(&self, item: &T, frames: &mut Vec<u8>) -> Result<usize, Status> {
-        let codec = self.peer.codec();
+        let codec = self.session.codec;
         let id = self.stream.id;
         let not_encoded = |error: body::BodyError| Status::new(Code::INTERNAL, error.to_string());
         if codec == Codec::MessagePack {
@@ -319,8 +319,7 @@ impl OutgoingItems {
 
     /// The last item has been sent.
     pub(crate) fn end(&self) {
-        self.peer
-            .shared()
+        self.session
             .update(|state, _| state.connection.end_items(self.stream));
     }
 }
@@ -361,7 +360,7 @@ impl Drop for SourceGuard {
     fn drop(&mut self) {
         if let Some(status) = self.status.take() {
             let stream = self.items.stream;
-            self.items.peer.shared().update(|state, wakers| {
+            self.items.session.update(|state, wakers| {
                 state.connection.fail_stream(stream, status, wakers);
             });
         }

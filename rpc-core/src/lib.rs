@@ -21,6 +21,7 @@ mod inbound_call;
 mod inherited;
 mod items;
 mod limits;
+mod line;
 mod metadata;
 mod method;
 mod notification;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::StreamCredit;
+use crate::protocol::{Heartbeat, StreamCredit};
 
 /// The limits of one end of a connection. Those that the peer has to respect are announced to it
 /// in HELLO or WELCOME.
@@ -53,6 +53,15 @@ pub struct Limits {
     pub hello_timeout: Duration,
     /// How long a write may make no progress before the connection is given up. 15 s.
     pub write_stall: Duration,
+    /// How much is kept of what was sent, in bytes, until the peer has acknowledged it: after a broken
+    /// connection it is sent again. A peer that acknowledges nothing is sent no more. 256 KiB. 0
+    /// lets the session end with its connection.
+    pub replay_bytes: usize,
+    /// How long a server waits for a client to come back and go on with its session. 60 s.
+    pub resume_window: Duration,
+    /// How a server makes sure that its clients are there, and they that it is. A client that has
+    /// another one than the default asks its server for it. 25 s and 10 s; `None` for none.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Default for Limits {
@@ -71,6 +80,9 @@ impl Default for Limits {
             max_metadata_bytes: 4 << 10,
             hello_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(15),
+            replay_bytes: 256 << 10,
+            resume_window: Duration::from_secs(60),
+            heartbeat: Some(Heartbeat::default()),
         }
     }
 }
@@ -114,4 +126,10 @@ setters! {
     hello_timeout: Duration,
     /// Sets [`Limits::write_stall`].
     write_stall: Duration,
+    /// Sets [`Limits::replay_bytes`].
+    replay_bytes: usize,
+    /// Sets [`Limits::resume_window`].
+    resume_window: Duration,
+    /// Sets [`Limits::heartbeat`].
+    heartbeat: impl Into<Option<Heartbeat>>,
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     body::{self, Codec},
+    connection::Shared,
     error::CallError,
     method::{Method, Methods},
     peer::Peer,
@@ -32,7 +34,7 @@ use crate::{
 /// encoded or are too large.
 #[must_use = "a notification is sent when it is awaited"]
 pub struct Notification<A> {
-    peer: Peer,
+    session: Arc<Shared>,
     methods: Methods,
     index: usize,
     arguments: A,
@@ -44,7 +46,7 @@ impl<A: Serialize> Notification<A> {
     #[doc(hidden)]
     pub fn new(peer: &Peer, methods: &Methods, index: usize, arguments: A) -> Self {
         Notification {
-            peer: peer.clone(),
+            session: peer.session(),
             methods: methods.clone(),
             index,
             arguments,
@@ -59,7 +61,7 @@ impl<A: Serialize> Future for Notification<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let shared = this.peer.shared();
+        let shared = this.session.clone();
         if let Some(ticket) = this.ticket {
             let turn =
                 shared.update(|state, _| state.connection.poll_notify_turn(ticket, cx.waker()));
@@ -114,8 +116,7 @@ impl<A: Serialize> Future for Notification<A> {
 impl<A> Notification<A> {
     fn leave(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.peer
-                .shared()
+            self.session
                 .update(|state, wakers| state.connection.leave_notify_queue(ticket, wakers));
         }
     }
@@ -193,9 +194,8 @@ impl Broadcast {
             let Some(encoded) = &encoded[peer.codec() as usize] else {
                 continue;
             };
-            let sent = peer
-                .shared()
-                .update(|state, _| state.connection.notify_encoded(method, encoded));
+            let session = peer.session();
+            let sent = session.update(|state, _| state.connection.notify_encoded(method, encoded));
             match sent {
                 Ok(true) => delivery.sent += 1,
                 Ok(false) => delivery.behind += 1,

@@ -1,89 +1,106 @@
 //! The other end of a connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     connection::Shared,
     context::ConnectionInfo,
+    line::Line,
 };
 
 /// The other end of a connection, whichever end dialled. Stubs call it; both ends have the same
 /// abilities.
 ///
+/// A server's peer is one session of a client. A client's is the server, whatever becomes of the
+/// connection: when that is lost, calls go over the next one.
+///
 /// A cheap clone; all clones are the same peer.
 #[derive(Clone, Debug)]
-pub struct Peer(Arc<Handle>);
+pub struct Peer(Route);
 
-#[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    /// Whether the connection ends with its last handle.
-    is_holding: bool,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if self.is_holding {
-            self.shared.release();
-        }
-    }
+#[derive(Clone, Debug)]
+enum Route {
+    Session(Arc<Shared>),
+    Line(Arc<Line>),
 }
 
 impl Peer {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Peer(Arc::new(Handle {
-            shared,
-            is_holding: false,
-        }))
+    #[inline]
+    pub(crate) fn new(session: Arc<Shared>) -> Self {
+        Peer(Route::Session(session))
     }
 
-    /// The peer, as one who keeps the connection up: it ends once all clones of this handle are
-    /// dropped and nothing is in flight.
-    #[must_use]
-    pub fn holding(&self) -> Self {
-        self.0.shared.hold();
-        Peer(Arc::new(Handle {
-            shared: self.0.shared.clone(),
-            is_holding: true,
-        }))
+    pub(crate) fn on_line(line: Arc<Line>) -> Self {
+        Peer(Route::Line(line))
+    }
+
+    /// Where a call that is made now goes.
+    #[inline]
+    pub(crate) fn session(&self) -> Arc<Shared> {
+        match &self.0 {
+            Route::Session(session) => session.clone(),
+            Route::Line(line) => line.current(),
+        }
     }
 
     #[inline]
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.0.shared
+    pub(crate) fn with_session<R>(&self, look: impl FnOnce(&Arc<Shared>) -> R) -> R {
+        match &self.0 {
+            Route::Session(session) => look(session),
+            Route::Line(line) => line.with_current(look),
+        }
     }
 
     /// What is known of the connection from its upgrade request.
     #[must_use]
-    pub fn connection(&self) -> &ConnectionInfo {
-        &self.shared().info
+    pub fn connection(&self) -> Arc<ConnectionInfo> {
+        self.with_session(|session| session.info.clone())
     }
 
     /// How frames and bodies are encoded.
     #[must_use]
     #[inline]
     pub fn codec(&self) -> Codec {
-        self.shared().codec
+        self.with_session(|session| session.codec)
     }
 
     /// Whether both are handles of the same connection.
     #[must_use]
     pub fn is_same(&self, other: &Peer) -> bool {
-        Arc::ptr_eq(&self.0.shared, &other.0.shared)
+        match (&self.0, &other.0) {
+            (Route::Line(line), Route::Line(other)) => Arc::ptr_eq(line, other),
+            _ => Arc::ptr_eq(&self.session(), &other.session()),
+        }
     }
 
     /// Calls in flight: this end's, and the peer's.
     #[must_use]
     pub fn in_flight(&self) -> (usize, usize) {
-        self.shared().lock().connection.in_flight()
+        self.with_session(|session| session.lock().connection.in_flight())
     }
 
-    /// Whether the connection has ended.
+    /// How long the peer took to answer the last time that it was asked for a sign of life; nothing
+    /// before that.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.with_session(|session| session.lock().connection.round_trip())
+    }
+
+    /// Whether the connection has ended, and does not come back.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared().lock().connection.closed().is_some()
+        match &self.0 {
+            Route::Session(session) => session.lock().connection.closed().is_some(),
+            Route::Line(line) => line.ended().is_some(),
+        }
+    }
+
+    /// Whether there is no connection at the moment, and the session waits for the next one.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.with_session(|session| session.lock().connection.is_suspended())
     }
 
     /// Waits until HELLO and WELCOME are exchanged.
@@ -93,7 +110,7 @@ impl Peer {
     /// # Errors
     /// Why the connection ended before.
     pub async fn opened(&self) -> Result<(), CloseReason> {
-        self.shared()
+        self.session()
             .wait_for(|state| match state.connection.closed() {
                 Some(reason) => Some(Err(reason.clone())),
                 None => state.is_open.then_some(Ok(())),
@@ -101,19 +118,24 @@ impl Peer {
             .await
     }
 
-    /// Waits until the connection has ended, and says why.
+    /// Waits until the connection has ended and does not come back, and says why.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {
-        self.shared()
-            .wait_for(|state| state.connection.closed().cloned())
-            .await
+        match &self.0 {
+            Route::Session(session) => session.closed().await,
+            Route::Line(line) => line.closed().await,
+        }
     }
 
     /// Ends the connection: what was queued is still written if the peer reads, pending calls fail
     /// with `UNAVAILABLE`, running handlers are dropped. Returns at once; [`Peer::closed`] waits.
     pub fn close(&self, code: CloseCode, message: &str) {
-        self.shared().close(CloseReason::local(code, message));
+        let reason = CloseReason::local(code, message);
+        if let Route::Line(line) = &self.0 {
+            line.end(reason.clone());
+        }
+        self.with_session(|session| session.close(reason));
     }
 }
 

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     body,
+    body::Codec,
     items::{Gone, IncomingItems},
-    peer::Peer,
     status::{Code, Fate, Status},
 };
 
@@ -28,15 +28,15 @@ use crate::{
 /// polled; a handler that stops polling stops its caller once the credit is used up.
 pub struct Streaming<T> {
     items: Option<IncomingItems>,
-    peer: Peer,
+    codec: Codec,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T> Streaming<T> {
-    pub(crate) fn new(peer: Peer, items: IncomingItems) -> Self {
+    pub(crate) fn new(codec: Codec, items: IncomingItems) -> Self {
         Streaming {
             items: Some(items),
-            peer,
+            codec,
             item: PhantomData,
         }
     }
@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> Stream for Streaming<T> {
         let Some(items) = &mut this.items else {
             return Poll::Ready(None);
         };
-        let codec = this.peer.codec();
+        let codec = this.codec;
         match ready!(items.poll_next(cx, |body| body::decode(codec, body))) {
             Ok(Some(item)) => {
                 let item = item.map_err(|error| {

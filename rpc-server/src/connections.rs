@@ -5,14 +5,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, connection, protocol::Side,
-    transport::Transport,
+    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router,
+    connection::{self, Sessions},
+    transport::{Transport, WebSocket, memory::MemoryTransport},
 };
 
-use crate::negotiation::Offer;
+use crate::{negotiation::Offer, placed::Placed};
+
+/// So many sessions wait for their clients at a time.
+const MAX_SUSPENDED: usize = 10_000;
 
 /// What all connections of a server have in common.
 #[derive(Debug)]
@@ -27,6 +34,25 @@ pub(crate) struct Connections {
     /// closed one by one.
     pub(crate) shutdown: CancellationToken,
     peers: Mutex<Peers>,
+    sessions: Arc<Sessions<Placed<WebSocket<TcpStream>>>>,
+    sessions_in_memory: Arc<Sessions<Placed<MemoryTransport>>>,
+}
+
+/// A type of transport, with its own sessions.
+pub(crate) trait Kept: Transport + Sized {
+    fn sessions(connections: &Connections) -> &Arc<Sessions<Placed<Self>>>;
+}
+
+impl Kept for WebSocket<TcpStream> {
+    fn sessions(connections: &Connections) -> &Arc<Sessions<Placed<Self>>> {
+        &connections.sessions
+    }
+}
+
+impl Kept for MemoryTransport {
+    fn sessions(connections: &Connections) -> &Arc<Sessions<Placed<Self>>> {
+        &connections.sessions_in_memory
+    }
 }
 
 /// The open connections, to end them together.
@@ -36,12 +62,11 @@ struct Peers {
     open: HashMap<u64, Peer>,
 }
 
-/// A connection's place among the others, until its task is gone. The engine catches the panics of
+/// A session among the others, until its task is gone. The engine catches the panics of
 /// handlers; one of its own ends this connection alone.
 struct Entry {
     connections: Arc<Connections>,
     key: u64,
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Entry {
@@ -65,30 +90,35 @@ impl Connections {
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             peers: Mutex::default(),
+            sessions: Arc::new(Sessions::new(MAX_SUSPENDED)),
+            sessions_in_memory: Arc::new(Sessions::new(MAX_SUSPENDED)),
         }
     }
 
     /// Runs a connection, in a task of its own, until it ends.
-    pub(crate) fn run<T: Transport>(
+    pub(crate) fn run<T: Kept>(
         self: Arc<Self>,
         transport: T,
         codec: Codec,
         info: ConnectionInfo,
         place: Option<OwnedSemaphorePermit>,
     ) {
-        let (peer, driver) = connection::drive(
+        let transport = Placed {
             transport,
-            Side::Acceptor,
+            _place: place,
+        };
+        let (peer, driver) = connection::accept(
+            transport,
             codec,
             self.limits.clone(),
             self.router.clone(),
             info,
+            T::sessions(&self).clone(),
         );
         let tasks = self.tasks.clone();
         let entry = Entry {
             key: self.enter(peer),
             connections: self,
-            _place: place,
         };
         tasks.spawn(async move {
             let _entry = entry;

@@ -5,12 +5,14 @@
 //! - `connections`: those that are open
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
+//! - `placed`: a transport with its place among the connections
 //! - `access`: which `Origin`s and `Host`s may come in
 
 mod access;
 mod connections;
 mod http;
 mod negotiation;
+mod placed;
 mod server;
 
 pub use server::{BuildError, Server, ServerBuilder};

@@ -19,7 +19,6 @@ use tokio::{
 };
 use wirecall::{
     Client, CloseCode, Code, Codec, ConnectionInfo, Limits, Peer, Router, Server, connection,
-    protocol::Side,
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
 
@@ -165,6 +164,10 @@ impl Transport for Silent {
     fn bytes_written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
+
+    fn bytes_read(&self) -> u64 {
+        0
+    }
 }
 
 fn text(text: &'static [u8]) -> Message {
@@ -184,14 +187,15 @@ async fn silent() -> (Peer, Arc<AtomicBool>, Arc<AtomicU64>) {
         is_blocked: is_blocked.clone(),
         written: written.clone(),
     };
-    let (peer, driver) = connection::drive(
+    let (session, driver) = connection::dial(
         transport,
-        Side::Dialler,
         Codec::Json,
         Arc::new(Limits::default()),
         Arc::new(Router::default()),
         ConnectionInfo::default(),
+        None,
     );
+    let peer = session.peer();
     tokio::spawn(driver);
     soon(peer.opened()).await.unwrap();
     (peer, is_blocked, written)

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -12,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::{
     body::{self, Codec},
+    connection::Shared,
     error::{CallError, Details, RpcError},
     inherited,
+    line::NextSession,
     metadata::{CallOptions, Metadata},
     method::Methods,
     peer::Peer,
@@ -27,10 +30,12 @@ use crate::{
 
 /// The arguments of a call that was started and has not been sent: there was no room in flight, or
 /// they could not be encoded.
+///
+/// On a connection that is made anew they are kept in any case: the call may have to be sent again.
 pub(super) struct Unsent(Result<Vec<u8>, Status>);
 
 impl Unsent {
-    /// For a call that was sent.
+    /// For a call that was sent and is not sent again.
     pub(super) fn nothing() -> Self {
         Unsent(Ok(Vec::new()))
     }
@@ -49,7 +54,8 @@ impl Unsent {
 
 /// A call without its types.
 pub(super) struct RawCall {
-    peer: Peer,
+    /// Where the call goes, or has gone.
+    session: Arc<Shared>,
     methods: Methods,
     index: usize,
     streams: Option<StreamSpec>,
@@ -58,6 +64,8 @@ pub(super) struct RawCall {
     phase: Phase,
     /// Whether the call could not be sent at once, so that less than its time is left.
     has_waited: bool,
+    /// Whether there is somebody who still has the arguments.
+    is_repeatable: bool,
     /// What came along with the answer.
     pub(super) metadata: Metadata,
 }
@@ -87,6 +95,8 @@ enum Phase {
     Queued(Ticket),
     /// In this slot of the pending table.
     Sent(Started),
+    /// The session has ended. Waiting for the next one, to be sent there.
+    Renewing(NextSession),
     Ended,
 }
 
@@ -98,8 +108,18 @@ impl RawCall {
         index: usize,
         streams: Option<StreamSpec>,
     ) -> Self {
+        RawCall::on(peer.session(), methods, index, streams)
+    }
+
+    #[inline]
+    fn on(
+        session: Arc<Shared>,
+        methods: &Methods,
+        index: usize,
+        streams: Option<StreamSpec>,
+    ) -> Self {
         RawCall {
-            peer: peer.clone(),
+            session,
             methods: methods.clone(),
             index,
             streams,
@@ -107,17 +127,18 @@ impl RawCall {
             deadline: Deadline::Default,
             phase: Phase::New,
             has_waited: false,
+            is_repeatable: true,
             metadata: Metadata::default(),
         }
     }
 
-    pub(super) fn peer(&self) -> &Peer {
-        &self.peer
+    pub(super) fn session(&self) -> &Arc<Shared> {
+        &self.session
     }
 
     #[inline]
     pub(super) fn codec(&self) -> Codec {
-        self.peer.codec()
+        self.session.codec
     }
 
     pub(super) fn options(&mut self) -> &mut CallOptions {
@@ -130,7 +151,12 @@ impl RawCall {
 
     /// Moves the call to another handle, and leaves one that has ended.
     pub(super) fn take(&mut self) -> Self {
-        let mut moved = RawCall::new(&self.peer, &self.methods, self.index, self.streams);
+        let mut moved = RawCall::on(
+            self.session.clone(),
+            &self.methods,
+            self.index,
+            self.streams,
+        );
         std::mem::swap(self, &mut moved);
         self.phase = Phase::Ended;
         moved
@@ -139,7 +165,7 @@ impl RawCall {
     /// Gives up on the call, like dropping it.
     pub(super) fn cancel(&mut self) {
         if let Phase::Sent(started) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            self.peer.shared().update(|state, wakers| {
+            self.session.update(|state, wakers| {
                 let connection = &mut state.connection;
                 connection.abandon_call(started.index, Instant::now(), wakers);
             });
@@ -153,10 +179,13 @@ impl RawCall {
             .map_err(not_encoded)
             .and_then(|()| self.send(&mut body, None, None));
         match sent {
-            Ok(true) => {
+            // A large body has been taken over.
+            Ok(true) if self.session.line.get().is_none() || body.is_empty() => {
+                self.is_repeatable = false;
                 scratch::put(body);
                 Unsent::nothing()
             }
+            Ok(true) => Unsent(Ok(body)),
             Ok(false) => Unsent(Ok(body)),
             Err(status) => {
                 scratch::put(body);
@@ -174,7 +203,14 @@ impl RawCall {
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>,
     ) -> Poll<Result<T, CallError<E>>> {
         if let Phase::Sent(started) = self.phase {
-            return self.poll_answer(cx, started);
+            let answer = ready!(self.poll_answer(cx, started));
+            if let Err(CallError::Status(status)) = &answer
+                && self.renew(status)
+            {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(answer);
         }
         ready!(self.poll_sent(cx, encode))?;
         // The waker was left with the request.
@@ -195,6 +231,15 @@ impl RawCall {
                 Some(ticket)
             }
             Phase::Sent(started) => return Poll::Ready(Ok(started)),
+            Phase::Renewing(ref mut next) => {
+                let next = ready!(next.as_mut().poll(cx));
+                self.phase = Phase::Ended;
+                self.session = next?;
+                self.phase = Phase::New;
+                // The arguments are encoded as that session wants them.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             // Like a future that is polled after its end.
             Phase::Ended => return Poll::Pending,
         };
@@ -203,6 +248,10 @@ impl RawCall {
         scratch::put(body);
         if let Err(status) = sent {
             self.leave_queue();
+            if self.renew(&status) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Err(status));
         }
         match self.phase {
@@ -220,7 +269,7 @@ impl RawCall {
         let started = ready!(self.poll_sent(cx, encode))?;
         let stream = self.stream(started);
         let metadata = &mut self.metadata;
-        let is_open = self.peer.shared().update(|state, _| {
+        let is_open = self.session.update(|state, _| {
             let is_open = state.connection.poll_open(stream, cx.waker());
             if matches!(is_open, Poll::Ready(true)) {
                 *metadata = state.connection.take_metadata(started.index);
@@ -231,6 +280,10 @@ impl RawCall {
             return Poll::Ready(Ok(stream));
         }
         match ready!(self.poll_end(cx)) {
+            Err(CallError::Status(status)) if !self.has_source() && self.renew(&status) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Ok(()) => Poll::Ready(Err(CallError::Status(Status::new(
                 Code::UNIMPLEMENTED,
                 "the callee answers without the stream that the caller expects",
@@ -257,7 +310,7 @@ impl RawCall {
     /// The streams of a call that was sent, for their handles.
     pub(super) fn stream(&self, started: Started) -> StreamRef {
         StreamRef {
-            id: CallId::of(started.index + 1, self.peer.shared().side),
+            id: CallId::of(started.index + 1, self.session.side),
             generation: started.generation,
         }
     }
@@ -286,7 +339,7 @@ impl RawCall {
             shared: Bytes::new(),
             metadata: Metadata::default(),
         };
-        let answer = self.peer.shared().update(|state, wakers| {
+        let answer = self.session.update(|state, wakers| {
             let connection = &mut state.connection;
             connection.poll_answer(started.index, cx.waker(), &mut received, wakers)
         });
@@ -301,11 +354,45 @@ impl RawCall {
         answer
     }
 
+    /// Whether the caller sends a stream, of which something may be gone.
+    fn has_source(&self) -> bool {
+        self.streams.is_some_and(|spec| spec.kind.takes_stream())
+    }
+
+    /// Makes the call wait for the next session, if it failed with this one and may be sent again:
+    /// it was not executed, or it may be executed twice.
+    fn renew(&mut self, status: &Status) -> bool {
+        if status.code() != Code::UNAVAILABLE || !self.is_repeatable {
+            return false;
+        }
+        let may_be_repeated = match status.fate() {
+            Fate::NotSent | Fate::NotExecuted => true,
+            Fate::Unknown | Fate::Executed => false,
+        };
+        if !may_be_repeated {
+            return false;
+        }
+        let Some(line) = self.session.line.get().filter(|line| !line.fails_fast()) else {
+            return false;
+        };
+        if !self.session.is_over() {
+            // It has failed for another reason.
+            return false;
+        }
+        let deadline = match self.deadline {
+            Deadline::At(deadline) => deadline,
+            _ => return false,
+        };
+        let last = self.session.clone();
+        self.has_waited = true;
+        self.phase = Phase::Renewing(line.after(last, deadline, status.fate()));
+        true
+    }
+
     /// Gives up waiting for room.
     fn leave_queue(&mut self) {
         if let Phase::Queued(ticket) = std::mem::replace(&mut self.phase, Phase::Ended) {
-            self.peer
-                .shared()
+            self.session
                 .update(|state, wakers| state.connection.leave_queue(ticket, wakers));
         }
     }
@@ -334,7 +421,7 @@ impl RawCall {
         let options = self
             .options
             .as_ref()
-            .map(|options| options.write(self.peer.shared().codec).finish());
+            .map(|options| options.write(self.session.codec).finish());
         let priority = self.options.as_ref().map(|options| options.priority);
         let priority = priority.unwrap_or_default();
         let outgoing = Outgoing {
@@ -348,7 +435,11 @@ impl RawCall {
         };
         self.phase = Phase::Ended;
         let ends = &mut self.deadline;
-        let admission = self.peer.shared().update(|state, wakers| {
+        let fails_fast = self.session.fails_fast();
+        let admission = self.session.update(|state, wakers| {
+            if fails_fast && state.connection.is_suspended() {
+                return Err(not_connected());
+            }
             let deadline = match limit {
                 Limit::Never => None,
                 Limit::At(deadline) => Some(deadline),
@@ -371,7 +462,7 @@ impl RawCall {
     /// Looks at the options, the first time, and says how long the call may take.
     #[inline]
     fn begin(&mut self) -> Result<Limit, Status> {
-        let default = self.peer.shared().limits.default_deadline;
+        let default = self.session.limits.default_deadline;
         let timeout = match self.deadline {
             Deadline::At(deadline) => return Ok(deadline.map_or(Limit::Never, Limit::At)),
             Deadline::Default => default,
@@ -385,7 +476,7 @@ impl RawCall {
             }
         };
         if let Some(options) = &self.options {
-            let checked = options.metadata.check(&self.peer.shared().limits);
+            let checked = options.metadata.check(&self.session.limits);
             checked.map_err(|status| status.with_fate(Fate::NotSent))?;
         }
         Ok(match inherited::deadline() {
@@ -425,8 +516,7 @@ impl RawCall {
             )
             .with_fate(Fate::NotSent)));
         }
-        self.peer
-            .shared()
+        self.session
             .update(|state, _| state.connection.poll_turn(ticket, cx.waker()))
             .map(Ok)
     }
@@ -443,9 +533,13 @@ impl Drop for RawCall {
         match self.phase {
             Phase::Sent(_) => self.cancel(),
             Phase::Queued(_) => self.leave_queue(),
-            Phase::New | Phase::Ended => {}
+            Phase::New | Phase::Renewing(_) | Phase::Ended => {}
         }
     }
+}
+
+fn not_connected() -> Status {
+    Status::new(Code::UNAVAILABLE, "there is no connection at the moment").with_fate(Fate::NotSent)
 }
 
 pub(super) fn not_encoded(error: body::BodyError) -> Status {

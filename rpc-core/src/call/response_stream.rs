@@ -38,7 +38,7 @@ pub struct ResponseStream<T, E = Infallible> {
 
 impl<T, E> ResponseStream<T, E> {
     pub(super) fn new(raw: RawCall, stream: StreamRef, credit: StreamCredit) -> Self {
-        let items = IncomingItems::new(raw.peer().clone(), stream, credit);
+        let items = IncomingItems::new(raw.session().clone(), stream, credit);
         ResponseStream {
             raw,
             items: Some(items),

@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     marker::PhantomData,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,8 +15,8 @@ use serde::Serialize;
 
 use super::raw::RawCall;
 use crate::{
+    connection::Shared,
     items::{OutgoingItems, SourceEnd, SourceGuard},
-    peer::Peer,
     protocol::StreamRef,
     status::Status,
 };
@@ -35,9 +36,9 @@ pub struct ItemSender<I> {
 }
 
 impl<I: Serialize> ItemSender<I> {
-    pub(super) fn new(peer: Peer, stream: StreamRef) -> Self {
+    pub(super) fn new(session: Arc<Shared>, stream: StreamRef) -> Self {
         ItemSender {
-            items: OutgoingItems::new(peer, stream),
+            items: OutgoingItems::new(session, stream),
             item: PhantomData,
         }
     }
@@ -107,7 +108,7 @@ where
     S: Stream + Send + 'static,
     S::Item: Serialize + Send,
 {
-    let items = OutgoingItems::new(raw.peer().clone(), stream);
+    let items = OutgoingItems::new(raw.session().clone(), stream);
     tokio::spawn(pump(source, SourceGuard::new(items)));
 }
 

@@ -184,7 +184,7 @@ where
             mut raw, arguments, ..
         } = self;
         let stream = sent(&mut raw, &arguments).await?;
-        let sender = ItemSender::new(raw.peer().clone(), stream);
+        let sender = ItemSender::new(raw.session().clone(), stream);
         Ok((sender, PendingCall::sent(raw)))
     }
 }
@@ -276,7 +276,7 @@ where
             ..
         } = self;
         let stream = sent(&mut raw, &arguments).await?;
-        let sender = ItemSender::new(raw.peer().clone(), stream);
+        let sender = ItemSender::new(raw.session().clone(), stream);
         Ok((sender, PendingStream::new(raw, credit, Unsent::nothing())))
     }
 }
@@ -314,7 +314,7 @@ fn raw_call(
     kind: MethodKind,
     credit: Option<StreamCredit>,
 ) -> (RawCall, StreamCredit) {
-    let announced = peer.shared().limits.stream_credit;
+    let announced = peer.with_session(|session| session.limits.stream_credit);
     let spec = StreamSpec {
         kind,
         credit: credit.unwrap_or(announced),

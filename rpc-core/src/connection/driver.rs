@@ -4,24 +4,30 @@
 //! together. Before writing it steps back once (a wake-up of itself) when more calls are in
 //! flight, so that callers that were just woken can add their next request to the same write.
 
+mod end;
 mod handlers;
+mod session;
+mod time;
 
 use std::{
     cell::Cell,
     collections::VecDeque,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, atomic::Ordering},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
     task::AbortHandle,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep},
 };
 
-use super::shared::{Shared, State};
+use super::{
+    sessions::{Place, Sessions},
+    shared::{Shared, State},
+};
 use crate::{
     body::Codec,
     close::{CloseCode, CloseReason, ClosedBy},
@@ -30,11 +36,13 @@ use crate::{
     metadata::Metadata,
     peer::Peer,
     priority::Priority,
-    protocol::{Batch, CallId, Event, Events, Position, StreamRef, Target},
+    protocol::{Batch, CallId, Event, Events, Position, ProtocolError, Resume, StreamRef, Target},
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
 use handlers::SLOW_POLL;
+use session::Registered;
+use time::{Life, lost};
 
 /// Frames that are read before their answers are collected: a long message is no long silence.
 const FRAMES_A_STEP: usize = 64;
@@ -53,12 +61,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Drives a connection until it ends.
 pub(crate) struct Driver<T> {
-    transport: T,
+    /// None while the session waits for another one.
+    transport: Option<T>,
     shared: Arc<Shared>,
+    /// Where the next transport is handed over.
+    place: Arc<Place<T>>,
+    /// For acceptors: where the session is found by those who come back.
+    registered: Option<Registered<T>>,
     /// For the contexts of handlers.
     peer: Peer,
     router: Arc<Router>,
     stage: Stage,
+    /// The session that HELLO asks for.
+    wanted: Option<Resume>,
     /// Whether this task's waker has been left with the others.
     is_known: bool,
 
@@ -87,6 +102,13 @@ pub(crate) struct Driver<T> {
     timer: Option<Pin<Box<Sleep>>>,
     /// When HELLO or WELCOME is overdue.
     hello_deadline: Option<Instant>,
+    /// Until when the session waits for another transport.
+    suspended_until: Option<Instant>,
+    /// Whether that has passed.
+    has_expired: bool,
+    life: Life,
+    /// Whether the peer has not been asked for a sign of life yet.
+    is_first_beat: bool,
     /// Since when a write makes no progress, and how many bytes were written then.
     stalled: Option<(Instant, u64)>,
     /// Since when the peer's window is shut, and something waits for it to open.
@@ -95,6 +117,8 @@ pub(crate) struct Driver<T> {
 
 enum Stage {
     Running,
+    /// The session waits for another transport.
+    Suspended,
     /// Waiting for the end of the closing handshake.
     Closing,
 }
@@ -156,15 +180,25 @@ struct Answers {
 }
 
 impl<T: Transport> Driver<T> {
-    pub(super) fn new(transport: T, shared: Arc<Shared>, router: Arc<Router>) -> Self {
+    pub(super) fn new(
+        transport: T,
+        place: Arc<Place<T>>,
+        sessions: Option<Arc<Sessions<T>>>,
+        router: Arc<Router>,
+    ) -> Self {
+        let shared = place.shared.clone();
+        let registered = sessions.map(|sessions| Registered::offer(sessions, &place));
         let hello_deadline = Instant::now().checked_add(shared.limits.hello_timeout);
         let max_body_bytes = shared.lock().connection.max_outgoing_body_bytes();
         Driver {
-            transport,
+            transport: Some(transport),
             peer: Peer::new(shared.clone()),
             shared,
+            place,
+            registered,
             router,
             stage: Stage::Running,
+            wanted: None,
             is_known: false,
             dispatchers: Vec::new(),
             lanes: Vec::new(),
@@ -180,6 +214,10 @@ impl<T: Transport> Driver<T> {
             max_body_bytes,
             timer: None,
             hello_deadline,
+            suspended_until: None,
+            has_expired: false,
+            life: Life::default(),
+            is_first_beat: false,
             stalled: None,
             shut_since: None,
         }
@@ -190,14 +228,19 @@ impl<T: Transport> Driver<T> {
             self.shared.lock().task = Some(cx.waker().clone());
             self.is_known = true;
         }
+        self.adopt();
         self.check_time(cx)?;
         // What is queued is still written then, and nothing is added to it.
         let drained = self.shared.is_closing.load(Ordering::Relaxed) || self.read(cx)?;
-        if self.transport.has_unflushed() {
+        self.check_life()?;
+        if self.transport.as_ref().is_some_and(T::has_unflushed) {
             self.is_flushing = true;
         }
         self.run_deferred(cx);
         self.run_lanes(cx);
+        if matches!(self.stage, Stage::Suspended) {
+            return self.rest(cx);
+        }
         if !drained {
             // Before the write, which may find itself blocked: nobody else would wake this task.
             cx.waker().wake_by_ref();
@@ -215,7 +258,10 @@ impl<T: Transport> Driver<T> {
                 if bytes > BYTES_A_TURN {
                     break;
                 }
-                match self.transport.poll_receive(cx) {
+                let Some(transport) = &mut self.transport else {
+                    return Ok(true);
+                };
+                match transport.poll_receive(cx) {
                     Poll::Ready(Ok(Received::Message(message))) => {
                         bytes += message.data.len();
                         self.message = Some((self.check_kind(message)?, Position::default()));
@@ -269,6 +315,10 @@ impl<T: Transport> Driver<T> {
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
         let mut state = self.shared.lock();
+        if state.has_handover {
+            // The peer does not use this transport any more.
+            return Ok(());
+        }
         let received = state.connection.receive(
             &message,
             &mut position,
@@ -277,15 +327,32 @@ impl<T: Transport> Driver<T> {
             &*self.router,
             &mut self.work.events,
         );
-        self.is_congested = state.connection.is_congested();
-        self.room_bytes = state.connection.room_bytes();
+        let connection = &state.connection;
+        self.is_congested = connection.is_congested() || connection.is_catching_up();
+        self.room_bytes = connection.room_bytes();
         drop(state);
-        let finished =
-            received.map_err(|error| CloseReason::local(error.close_code(), error.to_string()))?;
+        self.life.heard = Some(now);
+        if let Some(registered) = self.registered.as_mut().filter(|own| own.is_unconfirmed) {
+            registered.confirm();
+        }
+        let finished = match received {
+            Ok(finished) => finished,
+            Err(ProtocolError::NotResumed(refusal)) => {
+                self.give_back_transport(message);
+                return Err(lost(&refusal.to_string()));
+            }
+            Err(error) => {
+                return Err(CloseReason::local(error.close_code(), error.to_string()));
+            }
+        };
         if !finished {
             self.message = Some((message, position));
         }
         self.handle_events(cx);
+        if let Some(resume) = self.wanted.take() {
+            self.look_for_session(&resume)?;
+            self.handle_events(cx);
+        }
         let has_run = !self.work.answers.ends.is_empty() || self.notifications_handled > 0;
         self.suspicious = has_run && now.elapsed() > SLOW_POLL;
         self.hand_over();
@@ -299,6 +366,9 @@ impl<T: Transport> Driver<T> {
         for event in queue.drain(..) {
             match event {
                 Event::Open => self.open(),
+                Event::Resume(resume) => self.wanted = Some(resume),
+                Event::Resumed => self.resumed(),
+                Event::GoAway => self.shared.changed.notify_waiters(),
                 Event::Request {
                     id,
                     target,
@@ -339,6 +409,8 @@ impl<T: Transport> Driver<T> {
         state.is_open = true;
         self.max_body_bytes = state.connection.max_outgoing_body_bytes();
         drop(state);
+        self.register();
+        self.begin_life();
         self.shared.changed.notify_waiters();
     }
 
@@ -420,6 +492,12 @@ impl<T: Transport> Driver<T> {
             let mut state = shared.lock();
             state.now = None;
             state.is_blocked = false;
+            if state.has_handover {
+                // What is sent from now on belongs there.
+                drop(state);
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
             self.arm_timer(cx, &mut state);
             if !state.connection.has_output() {
                 self.has_yielded = false;
@@ -464,7 +542,10 @@ impl<T: Transport> Driver<T> {
         if !self.is_flushing {
             return Ok(());
         }
-        match self.transport.poll_flush(cx) {
+        let Some(transport) = &mut self.transport else {
+            return Ok(());
+        };
+        match transport.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 self.is_flushing = false;
                 self.stalled = None;
@@ -480,10 +561,12 @@ impl<T: Transport> Driver<T> {
             Codec::MessagePack => MessageKind::Binary,
             Codec::Json => MessageKind::Text,
         };
-        for message in self.work.batch.messages() {
-            self.transport
-                .send(kind, message)
-                .map_err(|error| transport_failed(&error))?;
+        if let Some(transport) = &mut self.transport {
+            for message in self.work.batch.messages() {
+                transport
+                    .send(kind, message)
+                    .map_err(|error| transport_failed(&error))?;
+            }
         }
         self.work.batch.clear();
         self.is_flushing = true;
@@ -511,188 +594,21 @@ impl<T: Transport> Driver<T> {
     fn is_quiet(&self) -> bool {
         self.deferred.is_empty() && self.lanes.iter().all(|lane| lane.busy.is_none())
     }
-
-    /// Note since when the peer has taken in nothing of what was sent.
-    fn watch_window(&mut self, cx: &mut Context<'_>, state: &mut State) {
-        if !state.connection.is_window_shut() {
-            self.shut_since = None;
-        } else if self.shut_since.is_none() {
-            self.shut_since = Some(Instant::now());
-            self.arm_timer(cx, state);
-        }
-    }
-
-    /// A write is blocked: note since when nothing was written.
-    fn watch_write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        let written = self.transport.bytes_written();
-        let now = Instant::now();
-        match self.stalled {
-            Some((_, before)) if written - before < MIN_PROGRESS_BYTES => {}
-            _ => self.stalled = Some((now, written)),
-        }
-        let shared = self.shared.clone();
-        let mut state = shared.lock();
-        state.now = None;
-        state.is_blocked = true;
-        self.arm_timer(cx, &mut state);
-        if let Some(reason) = state.close.take() {
-            return Err(reason);
-        }
-        // Callers need not wake this task: the socket will.
-        Ok(())
-    }
-
-    // ---- time
-
-    /// The timer is moved forward only. One that goes off too early finds nothing to do and is set
-    /// again: cheaper than moving it for each call.
-    fn arm_timer(&mut self, cx: &mut Context<'_>, state: &mut State) {
-        self.set_timer(cx, state.connection.next_timeout());
-        state.armed = self.timer.as_ref().map(|timer| timer.deadline());
-    }
-
-    fn set_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
-        let stalled = self.stalled.map(|(since, _)| since);
-        let stall = [stalled, self.shut_since]
-            .into_iter()
-            .flatten()
-            .min()
-            .and_then(|since| since.checked_add(self.shared.limits.write_stall));
-        let next = [next, self.hello_deadline, stall]
-            .into_iter()
-            .flatten()
-            .min();
-        let Some(next) = next else {
-            if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
-                self.timer = None;
-            }
-            return;
-        };
-        match &mut self.timer {
-            Some(timer) if timer.is_elapsed() || next < timer.deadline() => {
-                timer.as_mut().reset(next);
-            }
-            Some(_) => return,
-            timer => *timer = Some(Box::pin(sleep_until(next))),
-        }
-        // Polled once, so that it wakes this task; after that a look at it is enough. Outside the
-        // cooperative budget: without it nothing would be registered, and nobody be woken.
-        if let Some(timer) = &mut self.timer
-            && pin!(tokio::task::unconstrained(timer.as_mut()))
-                .poll(cx)
-                .is_ready()
-        {
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    fn check_time(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        if !self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
-            return Ok(());
-        }
-        let now = Instant::now();
-        if self.hello_deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(CloseReason::local(
-                CloseCode::HELLO_TIMEOUT,
-                "no HELLO or WELCOME in time",
-            ));
-        }
-        if let Some((since, before)) = self.stalled
-            && self.transport.bytes_written() - before < MIN_PROGRESS_BYTES
-            && now - since >= self.shared.limits.write_stall
-        {
-            return Err(CloseReason::local(
-                CloseCode::WRITE_STALL,
-                "the peer does not read",
-            ));
-        }
-        if self
-            .shut_since
-            .is_some_and(|since| now - since >= self.shared.limits.write_stall)
-        {
-            return Err(CloseReason::local(
-                CloseCode::WRITE_STALL,
-                "the peer takes in nothing of what it reads",
-            ));
-        }
-        self.shared
-            .lock()
-            .connection
-            .handle_timeout(now, &mut self.work.events)?;
-        self.handle_events(cx);
-        Ok(())
-    }
-
-    // ---- the end
-
-    /// Fails all calls, stops all handlers, and says goodbye where it can.
-    fn end(&mut self, reason: CloseReason) {
-        let goodbye = match reason.by {
-            ClosedBy::Local => Some(reason.code),
-            ClosedBy::Peer | ClosedBy::Transport => None,
-        };
-        let text = reason.message.clone();
-        let mut wakers = std::mem::take(&mut self.work.events.wakers);
-        let mut state = self.shared.lock();
-        if goodbye.is_some_and(|code| code != CloseCode::WRITE_STALL) {
-            state.connection.take_rest(&mut self.work.batch);
-        }
-        let cancelled = state.connection.take_cancellations();
-        state.connection.close(reason, &mut wakers);
-        let tasks = std::mem::take(&mut state.tasks);
-        let tokens = cancelled.into_iter().chain(state.closed_token.take());
-        // Nothing that others do concerns this task any more.
-        state.driver = None;
-        state.task = None;
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        tokens.for_each(|token| token.cancel());
-        let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
-        let running = tasks.into_iter().flatten().chain(notified);
-        running.for_each(|task| task.abort());
-        self.deferred.clear();
-        self.dispatchers.clear();
-        self.shared.changed.notify_waiters();
-        if let Some(code) = goodbye {
-            let _ = self.transmit();
-            self.transport.close(code, &text);
-        }
-        self.stage = Stage::Closing;
-        self.timer = Some(Box::pin(sleep_until(Instant::now() + CLOSE_TIMEOUT)));
-    }
-
-    /// Writes what is left, and waits for the peer's Close.
-    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(());
-        }
-        let flushed = self.transport.poll_flush(cx);
-        if matches!(flushed, Poll::Ready(Err(_))) {
-            return Poll::Ready(());
-        }
-        loop {
-            match ready!(self.transport.poll_receive(cx)) {
-                Ok(Received::Message(_)) => {}
-                // The answer to a Close is written by the flush.
-                Ok(Received::Closed { .. }) | Err(_) => {
-                    return self.transport.poll_flush(cx).map(drop);
-                }
-            }
-        }
-    }
 }
 
 impl<T: Transport> Future for Driver<T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.stage, Stage::Running) {
+        if !matches!(self.stage, Stage::Closing) {
             if self.work.is_empty() {
                 self.work = WORKSPACE.take();
             }
-            match self.drive(cx) {
+            let driven = match self.drive(cx) {
+                Ok(()) => Ok(()),
+                Err(reason) => self.try_suspend(cx, reason),
+            };
+            match driven {
                 Ok(()) => {
                     self.work.give_back();
                     return Poll::Pending;
@@ -701,30 +617,6 @@ impl<T: Transport> Future for Driver<T> {
             }
         }
         self.poll_closing(cx)
-    }
-}
-
-/// The task was dropped, with its runtime as a rule: nobody may wait for it any longer.
-impl<T> Drop for Driver<T> {
-    fn drop(&mut self) {
-        let mut wakers = Vec::new();
-        let mut state = self.shared.lock();
-        let cancelled = state.connection.take_cancellations();
-        state.connection.close(
-            CloseReason::local(CloseCode::GOING_AWAY, "the connection's task was dropped"),
-            &mut wakers,
-        );
-        let tasks = std::mem::take(&mut state.tasks);
-        let tokens = cancelled.into_iter().chain(state.closed_token.take());
-        state.driver = None;
-        state.task = None;
-        drop(state);
-        tokens.for_each(|token| token.cancel());
-        let notified = self.lanes.drain(..).filter_map(|lane| lane.busy);
-        let running = tasks.into_iter().flatten().chain(notified);
-        running.for_each(|task| task.abort());
-        wakers.into_iter().for_each(Waker::wake);
-        self.shared.changed.notify_waiters();
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     context::ConnectionInfo,
     inbound_call::Reply,
     limits::Limits,
+    line::{Line, LineRef},
     protocol::{CallId, Connection, Side},
     scratch,
 };
@@ -31,7 +32,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     /// This end wants to end the connection: nothing more is read.
     pub(crate) is_closing: AtomicBool,
-    pub(crate) info: ConnectionInfo,
+    pub(crate) info: Arc<ConnectionInfo>,
+    /// For a client: what its calls wait for when this session ends.
+    pub(crate) line: LineRef,
+    fails_fast: AtomicBool,
     /// Told when the connection opens and when it closes.
     pub(crate) changed: Notify,
 }
@@ -50,6 +54,9 @@ pub(crate) struct State {
     /// Whether the connection's task waits until something was written, so that only the socket
     /// and the timer wake it.
     pub(crate) is_blocked: bool,
+    /// Whether another transport waits for the connection's task: nothing is read from the old one
+    /// any more, and nothing written to it.
+    pub(crate) has_handover: bool,
     /// The time, while the connection's task is about to run.
     pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
@@ -64,9 +71,7 @@ pub(crate) struct State {
     pub(crate) closed_token: Option<CancellationToken>,
     /// What this end wants to end the connection with.
     pub(crate) close: Option<CloseReason>,
-    /// How many handles keep the connection up.
-    holders: usize,
-    /// None does any more: end it when nothing is in flight.
+    /// Nobody can make calls any more: the connection ends when nothing is in flight.
     pub(crate) close_when_idle: bool,
 }
 
@@ -79,6 +84,7 @@ impl Shared {
                 task: None,
                 armed: None,
                 is_blocked: false,
+                has_handover: false,
                 now: None,
                 has_company: false,
                 tasks: Vec::new(),
@@ -86,14 +92,15 @@ impl Shared {
                 is_open: false,
                 closed_token: None,
                 close: None,
-                holders: 0,
                 close_when_idle: false,
             }),
             side,
             codec,
             limits,
             is_closing: AtomicBool::new(false),
-            info,
+            info: Arc::new(info),
+            line: LineRef::default(),
+            fails_fast: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -166,17 +173,33 @@ impl Shared {
         });
     }
 
-    /// One more keeps the connection up.
-    pub(crate) fn hold(&self) {
-        self.lock().holders += 1;
+    /// This is a session of that line.
+    pub(crate) fn belongs_to(&self, line: &Arc<Line>) {
+        self.line.set(line);
+        self.fails_fast.store(line.fails_fast(), Ordering::Relaxed);
     }
 
-    /// One less keeps the connection up. After the last one it ends when nothing is in flight.
+    /// Nobody can make calls any more: ends the connection when nothing is in flight.
     pub(crate) fn release(&self) {
-        self.wake_after(|state| {
-            state.holders -= 1;
-            state.close_when_idle = state.holders == 0;
-        });
+        self.wake_after(|state| state.close_when_idle = true);
+    }
+
+    /// Whether no more calls can be made in this session.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.connection.is_over() || state.close.is_some()
+    }
+
+    /// Whether calls fail at once while there is no connection.
+    #[inline]
+    pub(crate) fn fails_fast(&self) -> bool {
+        self.fails_fast.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the session has ended, and says why.
+    pub(crate) async fn closed(&self) -> CloseReason {
+        self.wait_for(|state| state.connection.closed().cloned())
+            .await
     }
 
     /// Changes something that the connection's task has to look at, even if a write is blocked.

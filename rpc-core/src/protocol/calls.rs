@@ -457,6 +457,11 @@ impl Calls {
         now >= *self.crowded_since.get_or_insert(now) + TOMBSTONES_PATIENCE
     }
 
+    /// There was no socket: what the peer owes could not come.
+    pub(super) fn forgive_tombstones(&mut self) {
+        self.crowded_since = None;
+    }
+
     /// When [`Calls::expire`] or [`Calls::is_crowded`] has something to do.
     #[inline]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -468,14 +473,14 @@ impl Calls {
     pub(super) fn end_all(
         &mut self,
         wakers: &mut Vec<Waker>,
-        status: impl Fn(Priority, u64) -> Status,
+        status: impl Fn(usize, Priority, u64) -> Status,
     ) {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if let Local::Waiting(waker) = &mut slot.local {
                 wakers.extend(waker.take());
                 slot.local = Local::Done(Answer::Failed(Box::new(Failure {
-                    status: status(slot.priority, slot.sequence),
+                    status: status(index, slot.priority, slot.sequence),
                     details: Bytes::new(),
                 })));
             }

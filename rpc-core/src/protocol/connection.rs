@@ -4,6 +4,7 @@
 mod bodies;
 mod incoming;
 mod outgoing;
+mod session;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use super::{
     event::{Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
     frame::{CallId, Frame, Head, MethodRef, Position, Side, next_frame},
-    handshake::{self, PeerLimits},
+    handshake::{self, PeerLimits, Terms},
     inbound::{Inbound, Stop},
     large::{self, TOTAL_BYTES},
     messagepack::{self, Plain},
@@ -42,6 +43,8 @@ use crate::{
 };
 use incoming::{Alias, MIN_REFUSALS};
 pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
+pub use session::GoAway;
+use session::Session;
 pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
 
 /// No peer may ask for smaller messages.
@@ -61,7 +64,13 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 enum Phase {
     /// The peer's HELLO or WELCOME has not come.
     Opening,
+    /// The peer's HELLO asks to go on with a session, which is being looked for.
+    Deciding,
     Open,
+    /// There is no socket.
+    Suspended,
+    /// There is a new socket, and WELCOME has not come on it.
+    Resuming,
 }
 
 /// One end of a connection.
@@ -99,8 +108,8 @@ pub struct Connection {
     room_wakers: Vec<Waker>,
     /// Whether something was dropped that waited to be written, so that there may be room again.
     has_freed_room: bool,
-    /// Counted frames that came in.
-    received: u64,
+    /// What outlives a socket.
+    session: Session,
     /// Bytes of messages that were taken in, and for which the peer's window was not opened again
     /// (W-FLOW-8).
     taken_in: usize,
@@ -143,7 +152,7 @@ impl Connection {
             assembly: Assembly::default(),
             room_wakers: Vec::new(),
             has_freed_room: false,
-            received: 0,
+            session: Session::default(),
             taken_in: 0,
             is_beyond_control: false,
             notify_credit: 0,
@@ -153,10 +162,10 @@ impl Connection {
             pong: None,
         };
         if side == Side::Dialler {
-            let options = handshake::announce(codec, &connection.limits);
+            connection.push_hello(None);
             connection
                 .outbox
-                .push_control(&handshake::frame(Head::Hello, &options));
+                .limit_replay(connection.limits.replay_bytes);
             connection.widen_window();
         }
         connection
@@ -214,6 +223,7 @@ impl Connection {
             }
             let Some(frame) = next_frame(self.codec, message, position)? else {
                 self.taken_in(message.len());
+                self.count_message(message.len(), now);
                 if !self.is_congested() {
                     self.write_pong();
                 }
@@ -238,7 +248,7 @@ impl Connection {
         events: &mut Events,
     ) -> Result<(), ProtocolError> {
         self.is_beyond_control = true;
-        self.received += 1;
+        self.session.received += 1;
         match plain {
             Plain::Response { id, payload } => {
                 if let Some(index) = self.own_call(id) {
@@ -257,6 +267,7 @@ impl Connection {
                 if let Some(target) = self.unary_method(alias)
                     && payload.len() <= self.limits.max_body_bytes
                     && self.has_slot(id)
+                    && !self.is_leaving()
                 {
                     self.check_new(id)?;
                     let options = CallOptions::default();
@@ -313,7 +324,7 @@ impl Connection {
         methods: &impl Resolve,
         events: &mut Events,
     ) -> Result<(), ProtocolError> {
-        if self.phase == Phase::Opening {
+        if self.phase != Phase::Open {
             return self.open(frame, events);
         }
         if self.refusals > self.limits.max_in_flight + MIN_REFUSALS {
@@ -321,7 +332,7 @@ impl Connection {
                 "more calls that fail, without reading their errors, than may be in flight",
             ));
         }
-        self.received += u64::from(frame.head.is_counted());
+        self.session.received += u64::from(frame.head.is_counted());
         if !frame.options.is_empty() {
             if let Some(key) = misunderstood(frame) {
                 return self.not_understood(frame, key, events);
@@ -396,16 +407,20 @@ impl Connection {
             Head::Open { id } => self.opened(*id, frame.options, events),
             Head::Item { id } => self.item(*id, frame.payload, message, events),
             Head::End { id } => self.items_ended(*id, events),
-            Head::Ping { token, .. } => self.pong = Some(*token),
+            Head::Ping { count, token } => {
+                self.counted_by_peer(*count)?;
+                self.pong = Some(*token);
+            }
+            Head::Pong { count, token } => {
+                self.counted_by_peer(*count)?;
+                self.ponged(*token, now);
+            }
+            Head::Ack { count } => self.counted_by_peer(*count)?,
+            Head::GoAway { code, count } => self.told_to_go(frame, *code, *count, events),
             Head::Hello | Head::Welcome => {
                 return Err(ProtocolError::Unexpected("a second HELLO or WELCOME"));
             }
-            // Acknowledgements, which this version does not need.
-            Head::Chunk { .. }
-            | Head::Pong { .. }
-            | Head::Ack { .. }
-            | Head::GoAway { .. }
-            | Head::Ignored { .. } => {}
+            Head::Chunk { .. } | Head::Ignored { .. } => {}
         }
         Ok(())
     }
@@ -453,6 +468,11 @@ impl Connection {
     }
 
     fn open(&mut self, frame: &Frame<'_>, events: &mut Events) -> Result<(), ProtocolError> {
+        if matches!(self.phase, Phase::Deciding | Phase::Suspended) {
+            return Err(ProtocolError::Unexpected(
+                "something follows a HELLO that asks to resume, before WELCOME",
+            ));
+        }
         match (&frame.head, self.side) {
             (Head::Hello, Side::Acceptor) | (Head::Welcome, Side::Dialler) => {}
             (_, Side::Acceptor) => {
@@ -462,23 +482,21 @@ impl Connection {
                 return Err(ProtocolError::Unexpected("the first frame is not WELCOME"));
             }
         }
+        let terms = Terms::read(frame.options);
+        if self.phase == Phase::Resuming {
+            return self.resume_answered(terms, events);
+        }
         self.peer = handshake::read(frame.options).map_err(ProtocolError::Option)?;
         if self.peer.max_message_bytes < MIN_MESSAGE_BYTES {
             return Err(ProtocolError::MessageLimit(self.peer.max_message_bytes));
         }
         self.outbox.limit_messages(self.peer.max_message_bytes);
         self.outbox.limit_assembly(self.peer.max_assembly_bytes);
-        self.phase = Phase::Open;
         self.notify_credit = self.peer.notification_credit;
-        if self.side == Side::Acceptor {
-            let options = handshake::announce(self.codec, &self.limits);
-            self.outbox
-                .push_control(&handshake::frame(Head::Welcome, &options));
-            self.widen_window();
+        match self.side {
+            Side::Acceptor => self.hello(terms, events),
+            Side::Dialler => self.welcomed(terms, events),
         }
-        events.queue.push(Event::Open);
-        self.admit_calls(&mut events.wakers);
-        self.admit_notifications(&mut events.wakers);
         Ok(())
     }
 
@@ -487,7 +505,7 @@ impl Connection {
     #[inline]
     fn write_pong(&mut self) {
         if let Some(token) = self.pong.take() {
-            let count = self.received;
+            let count = self.told();
             self.outbox
                 .push_control(&Frame::new(Head::Pong { count, token }));
         }
@@ -514,7 +532,8 @@ impl Connection {
                 id: CallId::of(slot, side),
             });
         });
-        if self.calls.is_crowded(self.peer.max_in_flight, now) {
+        self.check_ack(now);
+        if !self.is_suspended() && self.calls.is_crowded(self.peer.max_in_flight, now) {
             return Err(CloseReason::local(
                 CloseCode::TOMBSTONES,
                 "the peer does not end calls that were given up",
@@ -531,6 +550,7 @@ impl Connection {
             self.calls_waiting.next_timeout(),
             self.notify_waiting.next_timeout(),
             self.inbound.next_timeout(),
+            self.ack_due(),
         ]
         .into_iter()
         .flatten()
@@ -648,12 +668,15 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        let outbox = &self.outbox;
-        self.calls.end_all(wakers, |priority, sequence| {
-            let fate = if outbox.has_taken(priority, sequence) {
-                Fate::Unknown
-            } else {
+        let not_accepted = self.not_accepted();
+        let (outbox, side) = (&self.outbox, self.side);
+        self.calls.end_all(wakers, |index, priority, sequence| {
+            let fate = if !outbox.has_taken(priority, sequence) {
                 Fate::NotSent
+            } else if not_accepted.contains(&CallId::of(index + 1, side)) {
+                Fate::NotExecuted
+            } else {
+                Fate::Unknown
             };
             closed_status(&reason, fate)
         });

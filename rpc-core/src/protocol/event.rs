@@ -5,7 +5,10 @@ use std::task::Waker;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::frame::{CallId, FrameError};
+use super::{
+    frame::{CallId, FrameError},
+    resume::{Refusal, Resume},
+};
 use crate::{close::CloseCode, metadata::Metadata, priority::Priority};
 
 /// A method of this end, as the router numbers them.
@@ -77,6 +80,12 @@ pub trait Resolve {
 pub enum Event {
     /// HELLO or WELCOME has come: the connection is open.
     Open,
+    /// HELLO asks to go on with a session. Nothing is answered until that is found, or not.
+    Resume(Resume),
+    /// The session goes on, on another socket.
+    Resumed,
+    /// The peer takes no more calls.
+    GoAway,
     /// A call is to be executed and answered exactly once.
     Request {
         /// To answer with.
@@ -147,6 +156,9 @@ pub enum ProtocolError {
     /// An option with an even key outside a call.
     #[error("option {0} is not understood")]
     Option(u64),
+    /// The session does not go on. A new one has begun on the socket.
+    #[error("{0}")]
+    NotResumed(Refusal),
     /// Notifications beyond the credit, or calls far beyond the limit.
     #[error("{0}")]
     Flood(&'static str),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     frame::Frame,
     frame::Head,
-    options::{EncodedOptions, OptionKey, Options, OptionsBuilder},
+    options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder},
+    resume::{Heartbeat, MAX_TOKEN_BYTES, Offer, Refusal, Resume, ResumeToken},
     stream::StreamCredit,
 };
 use crate::{body::Codec, limits::Limits};
@@ -19,6 +20,14 @@ const AGENT: u64 = 11;
 const STREAM_ITEMS: u64 = 13;
 const STREAM_BYTES: u64 = 15;
 const MAX_ASSEMBLY_BYTES: u64 = 17;
+const REPLAY_BYTES: u64 = 19;
+const RESUME_TOKEN: u64 = 21;
+const RECEIVED: u64 = 23;
+const SENT: u64 = 25;
+const RESUME_WINDOW_MS: u64 = 27;
+const NOT_RESUMED: u64 = 29;
+const PING_INTERVAL_MS: u64 = 31;
+const PING_TIMEOUT_MS: u64 = 33;
 
 /// What the other end of the connection accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +70,97 @@ impl From<&Limits> for PeerLimits {
     }
 }
 
+/// What HELLO or WELCOME says beside the limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How much this end keeps to send it again; none, and 0, if it keeps nothing.
+    pub(super) replay_bytes: usize,
+    /// HELLO: the session that is to go on.
+    pub(super) resume: Option<Resume>,
+    /// WELCOME: how to come back.
+    pub(super) offer: Option<Offer>,
+    /// WELCOME: the session goes on. Counted frames received and sent.
+    pub(super) resumed: Option<(u64, u64)>,
+    /// WELCOME: the session does not go on.
+    pub(super) refusal: Option<Refusal>,
+    /// WELCOME: how often the acceptor sends something.
+    pub(super) heartbeat: Option<Heartbeat>,
+}
+
+impl Terms {
+    fn write(&self, options: &mut OptionsBuilder) {
+        if self.replay_bytes > 0 {
+            options.uint(REPLAY_BYTES, self.replay_bytes as u64);
+        }
+        if let Some(resume) = &self.resume {
+            options
+                .text(RESUME_TOKEN, resume.token.as_str())
+                .uint(RECEIVED, resume.received)
+                .uint(SENT, resume.sent);
+        }
+        if let Some(offer) = &self.offer {
+            options
+                .text(RESUME_TOKEN, offer.token.as_str())
+                .uint(RESUME_WINDOW_MS, milliseconds(offer.window));
+        }
+        if let Some((received, sent)) = self.resumed {
+            options.uint(RECEIVED, received).uint(SENT, sent);
+        }
+        if let Some(refusal) = self.refusal {
+            options.uint(NOT_RESUMED, refusal.to_wire());
+        }
+        if let Some(heartbeat) = self.heartbeat {
+            options
+                .uint(PING_INTERVAL_MS, milliseconds(heartbeat.interval))
+                .uint(PING_TIMEOUT_MS, milliseconds(heartbeat.timeout));
+        }
+    }
+
+    /// Takes out of HELLO or WELCOME what is no limit.
+    pub(super) fn read(options: Options<'_>) -> Self {
+        let mut numbers = [None; 8];
+        let mut token = None;
+        for (key, value) in options.entries() {
+            match (key, value) {
+                (OptionKey::Integer(RESUME_TOKEN), OptionValue::Text(text))
+                    if text.len() <= MAX_TOKEN_BYTES =>
+                {
+                    token = Some(ResumeToken(text.into()));
+                }
+                (OptionKey::Integer(key @ REPLAY_BYTES..=PING_TIMEOUT_MS), value)
+                    if key % 2 == 1 =>
+                {
+                    numbers[(key - REPLAY_BYTES) as usize / 2] = value.uint();
+                }
+                _ => {}
+            }
+        }
+        let number = |key: u64| numbers[(key - REPLAY_BYTES) as usize / 2];
+        let duration = |key| number(key).map(Duration::from_millis);
+        let counts = number(RECEIVED).zip(number(SENT));
+        let window = duration(RESUME_WINDOW_MS);
+        let heartbeat = duration(PING_INTERVAL_MS).zip(duration(PING_TIMEOUT_MS));
+        let resume = token.clone().zip(counts);
+        Terms {
+            replay_bytes: number(REPLAY_BYTES)
+                .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            resume: resume.map(|(token, (received, sent))| Resume {
+                token,
+                received,
+                sent,
+            }),
+            offer: token
+                .zip(window)
+                .map(|(token, window)| Offer { token, window }),
+            resumed: counts,
+            refusal: number(NOT_RESUMED).map(Refusal::from_wire),
+            heartbeat: heartbeat.map(|(interval, timeout)| Heartbeat { interval, timeout }),
+        }
+    }
+}
+
 /// The options of this end's HELLO or WELCOME.
-pub(super) fn announce(codec: Codec, limits: &Limits) -> EncodedOptions {
+pub(super) fn announce(codec: Codec, limits: &Limits, terms: &Terms) -> EncodedOptions {
     let mut options = OptionsBuilder::new(codec);
     let defaults = PeerLimits::default();
     let own = PeerLimits::from(limits);
@@ -101,6 +199,7 @@ pub(super) fn announce(codec: Codec, limits: &Limits) -> EncodedOptions {
     if own.default_deadline != defaults.default_deadline {
         options.uint(DEFAULT_DEADLINE_MS, deadline_ms(own.default_deadline));
     }
+    terms.write(&mut options);
     options.text(AGENT, concat!("wirecall/", env!("CARGO_PKG_VERSION")));
     options.finish()
 }
@@ -150,9 +249,9 @@ pub(super) fn read(options: Options<'_>) -> Result<PeerLimits, u64> {
 
 /// A deadline as it travels: whole milliseconds, at least one, and 0 for none.
 pub(crate) fn deadline_ms(deadline: Option<Duration>) -> u64 {
-    deadline.map_or(0, |deadline| {
-        u64::try_from(deadline.as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
-    })
+    deadline.map_or(0, |deadline| milliseconds(deadline).max(1))
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

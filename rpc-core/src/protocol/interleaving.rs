@@ -437,7 +437,7 @@ impl World {
         wake(events.wakers);
         for event in events.queue {
             match event {
-                Event::Open => {}
+                Event::Open | Event::Resume(_) | Event::Resumed | Event::GoAway => {}
                 Event::Request {
                     id,
                     target,

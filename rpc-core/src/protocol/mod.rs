@@ -6,10 +6,12 @@
 //! - [`event`](Event): what the outside has to do
 //! - [`connection`](Connection): one end of a connection, made of
 //!   - `handshake`: HELLO and WELCOME
+//!   - `resume`: what they say of a session that outlives its socket
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
 //!   - `stream`, `item_queue`: credit, and items that wait to be taken
 //!   - `outbox`: what waits to be written, and in which order it goes
+//!   - `replay`: what was sent and may have to be sent again
 //!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
 //!   - `slots`: the numbers in ids
@@ -32,15 +34,17 @@ mod messagepack;
 mod options;
 mod outbox;
 mod packer;
+mod replay;
+mod resume;
 mod slots;
 mod stream;
 mod waiters;
 
 pub(crate) use calls::{Answer, Failure, Received};
-pub use connection::Connection;
 pub(crate) use connection::{
     Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
 };
+pub use connection::{Connection, GoAway};
 pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
@@ -54,6 +58,8 @@ pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
 pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
+pub(crate) use resume::Offer;
+pub use resume::{Heartbeat, Refusal, Resume, ResumeToken};
 pub use stream::StreamCredit;
 pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS, SendRoom};
 pub(crate) use waiters::Ticket;

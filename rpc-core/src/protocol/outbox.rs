@@ -10,6 +10,7 @@ use super::{
     handshake::PeerLimits,
     large::{self, Aborted, FIRST_PIECE_BYTES, LargeBodies, Output},
     packer::{Batch, Packer},
+    replay::{Gap, Replay},
 };
 use crate::{body::Codec, priority::Priority};
 
@@ -30,7 +31,14 @@ pub(super) const WINDOW_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Outbox {
     codec: Codec,
-    /// What belongs to no call, and goes before all else.
+    /// What belongs to the socket rather than to the session, and is not counted. It goes before
+    /// all else.
+    signals: Packer,
+    /// Whether nothing but signals may go.
+    held: bool,
+    /// What was sent and may have to be sent again. That goes next.
+    replay: Replay,
+    /// What belongs to no call, and goes before the calls.
     control: Packer,
     /// Frames of calls, and notifications, by [`Priority`].
     levels: [Packer; 3],
@@ -46,6 +54,9 @@ impl Outbox {
     pub(super) fn new(codec: Codec) -> Self {
         Outbox {
             codec,
+            signals: Packer::new(codec),
+            held: false,
+            replay: Replay::default(),
             control: Packer::new(codec),
             levels: Priority::DESCENDING.map(|_| Packer::new(codec)),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
@@ -58,9 +69,57 @@ impl Outbox {
 
     /// Frames share a message only as long as it has no more bytes than this.
     pub(super) fn limit_messages(&mut self, max_bytes: usize) {
-        for packer in self.levels.iter_mut().chain([&mut self.control]) {
+        let ahead = [&mut self.signals, &mut self.control];
+        for packer in self.levels.iter_mut().chain(ahead) {
             packer.limit_messages(max_bytes);
         }
+    }
+
+    /// Keeps up to so many bytes of what is sent, to send them again.
+    pub(super) fn limit_replay(&mut self, max_bytes: usize) {
+        self.replay.set_limit(max_bytes);
+    }
+
+    /// Counted frames that were handed out to be written.
+    #[inline]
+    pub(super) fn sent(&self) -> u64 {
+        self.replay.sent()
+    }
+
+    /// The peer has counted so many frames.
+    #[inline]
+    pub(super) fn acknowledge(&mut self, count: u64) -> Result<(), Gap> {
+        self.replay.acknowledge(count)
+    }
+
+    // ---- a broken connection
+
+    /// Drops what belongs to the socket and was not sent.
+    pub(super) fn forget_signals(&mut self) {
+        self.signals.clear();
+    }
+
+    /// The socket is gone: what belonged to it is dropped, and all else waits.
+    pub(super) fn hold(&mut self) {
+        self.signals.clear();
+        self.held = true;
+    }
+
+    /// Whether the peer, which has counted so many frames, can be sent all that it has not.
+    pub(super) fn check_resume(&self, count: u64) -> Result<(), Gap> {
+        self.replay.check(count)
+    }
+
+    /// The session goes on: what the peer has not counted is sent again, and then what waits.
+    pub(super) fn resume(&mut self, count: u64) -> Result<(), Gap> {
+        self.replay.restart(count)?;
+        self.held = false;
+        Ok(())
+    }
+
+    /// The messages that were sent and lie behind this count.
+    pub(super) fn messages_behind(&self, count: u64) -> impl Iterator<Item = &[u8]> {
+        self.replay.messages_behind(count)
     }
 
     /// How many bytes of large bodies the peer puts together at a time.
@@ -80,7 +139,10 @@ impl Outbox {
     /// Appends a frame that belongs to no call and waits for nothing.
     pub(super) fn push_control(&mut self, frame: &Frame<'_>) {
         debug_assert!(frame.head.is_control(), "{frame:?}");
-        self.control.push(frame);
+        match frame.head.is_counted() {
+            true => self.control.push(frame),
+            false => self.signals.push(frame),
+        }
     }
 
     /// Appends a frame of a call that has no body, and need not wait behind one.
@@ -175,7 +237,7 @@ impl Outbox {
     #[inline]
     pub(super) fn len(&self) -> usize {
         let levels: usize = self.levels.iter().map(Packer::len).sum();
-        self.control.len() + levels
+        self.signals.len() + self.control.len() + levels
     }
 
     /// Bytes of large bodies that wait.
@@ -187,13 +249,19 @@ impl Outbox {
     /// Whether something waits that may be written now.
     #[inline]
     pub(super) fn has_output(&self) -> bool {
-        !self.control.is_empty() || (self.window > 0 && self.has_calls())
+        if self.held {
+            return !self.signals.is_empty();
+        }
+        !self.signals.is_empty()
+            || self.replay.is_restarted()
+            || (self.replay.has_room()
+                && (!self.control.is_empty() || (self.window > 0 && self.has_calls())))
     }
 
     /// Whether something waits until the peer has taken in what was sent before.
     #[inline]
     pub(super) fn is_window_shut(&self) -> bool {
-        self.window <= 0 && self.has_calls()
+        !self.held && (self.window <= 0 || !self.replay.has_room()) && self.has_calls()
     }
 
     /// Whether frames of calls wait, or notifications.
@@ -222,6 +290,23 @@ impl Outbox {
     #[inline]
     pub(super) fn take(&mut self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
+        self.signals.take(batch);
+        if self.held {
+            return;
+        }
+        if self.replay.is_restarted() {
+            // It took its part of the window when it was sent first.
+            self.replay.take(batch, BATCH_BYTES);
+        }
+        if !self.replay.is_restarted() && self.replay.has_room() {
+            let first = batch.messages_len();
+            self.take_counted(batch);
+            self.replay.record(batch, first);
+        }
+    }
+
+    #[inline]
+    fn take_counted(&mut self, batch: &mut Batch) {
         self.control.take(batch);
         let control = batch.len();
         if control == 0 && self.window > 0 && self.is_in_order() {
@@ -254,6 +339,11 @@ impl Outbox {
 
     /// Moves all frames that wait into `batch`, but no further pieces of large bodies.
     pub(super) fn take_rest(&mut self, batch: &mut Batch) {
+        self.signals.take(batch);
+        if self.held {
+            return;
+        }
+        self.replay.take(batch, usize::MAX);
         self.control.take(batch);
         for level in &mut self.levels {
             level.take(batch);
@@ -263,7 +353,8 @@ impl Outbox {
     /// Leaves buffers that are empty to the thread.
     #[inline]
     pub(super) fn give_back_buffers(&mut self) {
-        for packer in self.levels.iter_mut().chain([&mut self.control]) {
+        let ahead = [&mut self.signals, &mut self.control];
+        for packer in self.levels.iter_mut().chain(ahead) {
             packer.give_back_buffer();
         }
     }

@@ -55,7 +55,8 @@ struct Count {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    messages: Vec<Range<usize>>,
+    /// Where they stand, and how many counted frames they have.
+    messages: Vec<(Range<usize>, u32)>,
     /// Large bodies of which these are the last pieces. Memory is given back when the batch is
     /// cleared, and no lock is held.
     pub(super) sent: Vec<Bytes>,
@@ -181,6 +182,14 @@ impl Packer {
         }
     }
 
+    /// Forgets what waits. None of it may be counted.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.closed.clear();
+        self.taken = 0;
+        self.open = Packed::default();
+    }
+
     /// How many bytes wait.
     #[must_use]
     #[inline]
@@ -223,7 +232,8 @@ impl Packer {
         std::mem::swap(&mut self.bytes, &mut batch.bytes);
         for message in self.closed.drain(..) {
             self.counted.taken += u64::from(message.counted);
-            batch.messages.push(message.start..message.end);
+            let range = message.start..message.end;
+            batch.messages.push((range, message.counted));
         }
         self.open = Packed::default();
     }
@@ -241,7 +251,8 @@ impl Packer {
         let bytes = &self.bytes[message.start..message.end];
         let start = batch.bytes.len();
         batch.bytes.extend_from_slice(bytes);
-        batch.messages.push(start..batch.bytes.len());
+        let range = start..batch.bytes.len();
+        batch.messages.push((range, message.counted));
         let length = bytes.len();
         self.forget_taken();
         length
@@ -270,7 +281,26 @@ impl Packer {
 impl Batch {
     /// The messages, in order.
     pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
-        self.messages.iter().map(|range| &self.bytes[range.clone()])
+        self.counted_messages(0).map(|(message, _)| message)
+    }
+
+    /// The messages from this one on, with how many counted frames they have.
+    pub(super) fn counted_messages(&self, first: usize) -> impl Iterator<Item = (&[u8], u32)> {
+        let messages = self.messages[first..].iter();
+        messages.map(|(range, counted)| (&self.bytes[range.clone()], *counted))
+    }
+
+    /// How many messages there are.
+    #[inline]
+    pub(super) fn messages_len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Appends a message that was sent before.
+    pub(super) fn push_message(&mut self, message: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(message);
+        self.messages.push((start..self.bytes.len(), 0));
     }
 
     /// Whether there are none.
@@ -283,7 +313,7 @@ impl Batch {
     /// How many bytes the messages have.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.messages.iter().map(|range| range.len()).sum()
+        self.messages.iter().map(|(range, _)| range.len()).sum()
     }
 
     /// Forgets the messages and keeps a buffer of moderate size.

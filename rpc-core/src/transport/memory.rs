@@ -25,6 +25,7 @@ pub fn pair() -> (MemoryTransport, MemoryTransport) {
         incoming: incoming.clone(),
         outgoing: outgoing.clone(),
         written: 0,
+        read: 0,
     };
     (end(&there, &back), end(&back, &there))
 }
@@ -34,6 +35,7 @@ pub struct MemoryTransport {
     incoming: Arc<Pipe>,
     outgoing: Arc<Pipe>,
     written: u64,
+    read: u64,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl Transport for MemoryTransport {
         let mut state = self.incoming.lock();
         if let Some(message) = state.messages.pop_front() {
             state.bytes -= message.data.len();
+            self.read += message.data.len() as u64;
             let has_room = state.bytes < CAPACITY_BYTES;
             let writer = state.writer.take_if(|_| has_room);
             drop(state);
@@ -115,6 +118,10 @@ impl Transport for MemoryTransport {
 
     fn bytes_written(&self) -> u64 {
         self.written
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.read
     }
 }
 

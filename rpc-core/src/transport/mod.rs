@@ -114,6 +114,13 @@ pub trait Transport: Send + Unpin + 'static {
     /// [`Received::Closed`].
     fn close(&mut self, code: CloseCode, reason: &str);
 
+    /// Queues a ping of the transport's own, which whatever lies between answers or lets pass
+    /// (RFC 6455 §5.5.2). Nothing, where there is none.
+    fn ping(&mut self) {}
+
     /// Bytes ever written, to tell a slow peer from one that is gone.
     fn bytes_written(&self) -> u64;
+
+    /// Bytes ever read: each is a sign of life.
+    fn bytes_read(&self) -> u64;
 }

@@ -93,6 +93,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Tungsteni
     fn bytes_written(&self) -> u64 {
         0
     }
+
+    fn bytes_read(&self) -> u64 {
+        0
+    }
 }
 
 fn closed(frame: Option<CloseFrame>) -> Received {

@@ -120,8 +120,9 @@ impl<T: Transport> Driver<T> {
     pub(super) fn run_deferred(&mut self, cx: &mut Context<'_>) {
         while !self.deferred.is_empty() {
             let state = self.shared.lock();
-            self.is_congested = state.connection.is_congested();
-            self.room_bytes = state.connection.room_bytes();
+            let connection = &state.connection;
+            self.is_congested = connection.is_congested() || connection.is_catching_up();
+            self.room_bytes = connection.room_bytes();
             drop(state);
             for _ in 0..FRAMES_A_STEP {
                 if self.is_congested {

@@ -66,6 +66,13 @@ impl Connection {
             Ok(options) => options,
             Err(status) => return self.refuse(id, &status),
         };
+        if self.is_leaving() {
+            let status = Status::new(
+                Code::UNAVAILABLE,
+                "this connection takes no more calls: GOAWAY was sent",
+            );
+            return self.refuse(id, &status.with_fate(Fate::NotExecuted));
+        }
         if target.kind == MethodKind::Notification {
             let status = Status::new(
                 Code::UNIMPLEMENTED,

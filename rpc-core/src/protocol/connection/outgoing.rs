@@ -197,7 +197,7 @@ impl Connection {
 
     /// Asks whether a waiting call's turn has come.
     pub(crate) fn poll_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
-        if self.closed.is_some() {
+        if self.closed.is_some() || self.going().is_some() {
             return Poll::Ready(());
         }
         self.calls_waiting.poll(ticket, waker)
@@ -344,7 +344,7 @@ impl Connection {
     }
 
     pub(crate) fn poll_notify_turn(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
-        if self.closed.is_some() {
+        if self.closed.is_some() || self.going().is_some() {
             return Poll::Ready(());
         }
         self.notify_waiting.poll(ticket, waker)
@@ -369,6 +369,9 @@ impl Connection {
     pub(super) fn check_outgoing(&self, body_bytes: usize) -> Result<(), Status> {
         if let Some(reason) = self.closed.as_ref().or(self.closing.as_ref()) {
             return Err(closed_status(reason, Fate::NotSent));
+        }
+        if let Some(reason) = self.going_reason() {
+            return Err(closed_status(&reason, Fate::NotSent));
         }
         let limit = self.max_outgoing_body_bytes();
         if body_bytes > limit {

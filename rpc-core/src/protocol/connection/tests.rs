@@ -106,7 +106,11 @@ impl Pair {
                     self.requests.push(StreamRef { id, generation });
                 }
                 Event::Stop { id } => self.ends[end].handler_dropped(id, &mut events.wakers),
-                Event::Open | Event::Notification { .. } => {}
+                Event::Open
+                | Event::Resume(_)
+                | Event::Resumed
+                | Event::GoAway
+                | Event::Notification { .. } => {}
             }
         }
         events.wakers.into_iter().for_each(Waker::wake);

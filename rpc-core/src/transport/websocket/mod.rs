@@ -84,6 +84,7 @@ pub struct WebSocket<S> {
     has_unflushed: bool,
     /// Bytes of pongs that were queued since then.
     pong_bytes: usize,
+    bytes_read: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             is_close_sent: false,
             has_unflushed: false,
             pong_bytes: 0,
+            bytes_read: 0,
         }
     }
 
@@ -133,7 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 if bytes >= BYTES_A_CALL {
                     return yield_now(cx);
                 }
-                bytes += match ready!(self.unread.poll_fill(cx, &mut self.stream))? {
+                let filled = ready!(self.unread.poll_fill(cx, &mut self.stream))?;
+                self.bytes_read += filled as u64;
+                bytes += match filled {
                     // The end of the stream without a Close.
                     0 => {
                         let error = io::Error::from(io::ErrorKind::ConnectionReset);
@@ -272,8 +276,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket
         }
     }
 
+    fn ping(&mut self) {
+        if !self.is_close_sent {
+            self.output.push(Opcode::Ping, &[]);
+        }
+    }
+
     fn bytes_written(&self) -> u64 {
         self.output.bytes_written()
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 }
 

@@ -1,0 +1,343 @@
+//! The task that keeps a client connected: it dials, goes on with the session where that can be
+//! done, begins another one where not, and leaves a server that asks for it.
+
+use std::{sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use wirecall_core::{
+    CloseCode, CloseReason, ClosedBy, Codec, Limits, Router,
+    connection::{self, LineHandle, Session, SessionChange},
+    protocol::GoAway,
+};
+
+use crate::{
+    client::ClientState,
+    endpoint::Endpoint,
+    error::ConnectError,
+    link::{Link, Linked, link},
+    reconnect::{Attempt, Backoff, Hook, Next, after_end, is_final, jitter},
+};
+
+/// What a client dials with.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) codecs: Vec<Codec>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) hook: Option<Hook>,
+}
+
+impl Dialler {
+    /// One attempt, at the endpoint whose turn it is, up to the upgrade.
+    pub(crate) async fn dial(
+        &self,
+        number: u32,
+        turn: usize,
+        codecs: &[Codec],
+    ) -> Result<Linked, ConnectError> {
+        self.dial_at(
+            number,
+            self.endpoints[turn % self.endpoints.len()].clone(),
+            codecs,
+        )
+        .await
+    }
+
+    async fn dial_at(
+        &self,
+        number: u32,
+        endpoint: Endpoint,
+        codecs: &[Codec],
+    ) -> Result<Linked, ConnectError> {
+        let limit = self.connect_timeout;
+        let dialled = async {
+            let mut attempt = Attempt {
+                number,
+                endpoint,
+                headers: self.headers.clone(),
+            };
+            if let Some(hook) = &self.hook {
+                attempt = hook.prepare(attempt).await?;
+            }
+            let Attempt {
+                endpoint, headers, ..
+            } = attempt;
+            link(&endpoint, codecs, &headers, self.limits.max_message_bytes).await
+        };
+        match timeout(limit, Box::pin(dialled)).await {
+            Ok(linked) => linked,
+            Err(_) => Err(ConnectError::Timeout(limit)),
+        }
+    }
+
+    /// One attempt at a session, up to WELCOME.
+    pub(crate) async fn connect(
+        &self,
+        number: u32,
+        turn: usize,
+        elsewhere: Option<Endpoint>,
+        drivers: &mut JoinSet<()>,
+    ) -> Result<(Session<Link>, Codec), ConnectError> {
+        let linked = match elsewhere {
+            Some(endpoint) => self.dial_at(number, endpoint, &self.codecs).await,
+            None => self.dial(number, turn, &self.codecs).await,
+        }?;
+        let codec = linked.codec;
+        let session = self.begin(linked, None, drivers);
+        session.opened().await.map_err(ConnectError::Closed)?;
+        Ok((session, codec))
+    }
+
+    /// Begins a session.
+    fn begin(
+        &self,
+        linked: Linked,
+        answer: Option<bytes::Bytes>,
+        drivers: &mut JoinSet<()>,
+    ) -> Session<Link> {
+        let Linked { link, codec, info } = linked;
+        let (session, driver) = connection::dial(
+            link,
+            codec,
+            self.limits.clone(),
+            self.router.clone(),
+            info,
+            answer,
+        );
+        drivers.spawn(driver);
+        session
+    }
+}
+
+/// Keeps one client connected.
+pub(crate) struct Upkeep {
+    pub(crate) dialler: Dialler,
+    /// None if another connection is not wanted.
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) session: Session<Link>,
+    pub(crate) codec: Codec,
+    pub(crate) line: LineHandle,
+    pub(crate) state: watch::Sender<ClientState>,
+    /// The tasks of sessions; the one before may still finish its calls.
+    pub(crate) drivers: JoinSet<()>,
+    /// Attempts in vain since the last connection that was stable.
+    pub(crate) attempts: u32,
+    /// Which endpoint is next.
+    pub(crate) turn: usize,
+    pub(crate) ready_since: Instant,
+}
+
+/// No other session is to follow.
+struct Over(CloseReason);
+
+impl Upkeep {
+    /// Until the client is closed, or cannot go on.
+    pub(crate) async fn run(mut self) {
+        let Over(reason) = self.keep().await;
+        self.line.end(reason.clone());
+        self.state.send_replace(ClientState::Closed(reason));
+        while self.drivers.join_next().await.is_some() {}
+    }
+
+    async fn keep(&mut self) -> Over {
+        loop {
+            let over = match self.session.changed().await {
+                SessionChange::Suspended => self.resume().await,
+                SessionChange::Ended(reason) => self.replace(reason).await,
+                SessionChange::GoAway(going) => self.move_on(going).await,
+                _ => Ok(()),
+            };
+            if let Err(over) = over {
+                return over;
+            }
+        }
+    }
+
+    /// The connection is gone and the session is not: looks for another connection.
+    async fn resume(&mut self) -> Result<(), Over> {
+        self.state.send_replace(ClientState::Suspended);
+        self.note_end();
+        loop {
+            let attempt = self.attempts;
+            let delay = self.next_delay();
+            // The session may end meanwhile: its time runs out, or nobody needs it any more.
+            let dialled = tokio::select! {
+                reason = self.session.ended() => return self.replace(reason).await,
+                dialled = async {
+                    sleep(delay).await;
+                    self.dialler.dial(attempt, self.turn, &[self.codec]).await
+                } => dialled,
+            };
+            let linked = match dialled {
+                Ok(linked) => linked,
+                Err(error) => {
+                    self.turn += 1;
+                    if is_final(&error, self.dialler.hook.is_some()) {
+                        self.session.close(CloseCode::ABNORMAL, &error.to_string());
+                        return Err(given_up(&error));
+                    }
+                    continue;
+                }
+            };
+            if self.session.reconnect(linked.link).is_err() {
+                // It has just ended.
+                return Ok(());
+            }
+            if self.session.resumed().await {
+                self.is_ready();
+                return Ok(());
+            }
+            let has_ended = tokio::select! {
+                biased;
+                change = self.session.changed() => matches!(change, SessionChange::Ended(_)),
+            };
+            if has_ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The session is over: begins another one, unless that is of no use.
+    async fn replace(&mut self, reason: CloseReason) -> Result<(), Over> {
+        if self.backoff.is_none() || self.line.is_unwanted() || after_end(&reason) == Next::Stop {
+            return Err(Over(reason));
+        }
+        self.note_end();
+        if let Some((link, answer)) = self.session.take_transport() {
+            // The server has begun one already, on the connection on which it refused to go on.
+            let linked = Linked {
+                link,
+                codec: self.codec,
+                info: Default::default(),
+            };
+            let session = self.dialler.begin(linked, Some(answer), &mut self.drivers);
+            if session.opened().await.is_ok() {
+                return self.follow(session, reason);
+            }
+        }
+        loop {
+            let attempt = self.attempts;
+            self.state.send_replace(ClientState::Connecting { attempt });
+            let delay = self.next_delay();
+            let connected = tokio::select! {
+                reason = self.line.unwanted() => {
+                    return Err(Over(reason.unwrap_or_else(nobody_left)));
+                }
+                connected = async {
+                    sleep(delay).await;
+                    self.dialler.connect(attempt, self.turn, None, &mut self.drivers).await
+                } => connected,
+            };
+            match connected {
+                Ok((session, codec)) => {
+                    self.codec = codec;
+                    return self.follow(session, reason);
+                }
+                Err(error) => {
+                    self.turn += 1;
+                    if is_final(&error, self.dialler.hook.is_some()) {
+                        return Err(given_up(&error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The server takes no more calls: connects to the next one first, and lets go of this one then.
+    async fn move_on(&mut self, going: GoAway) -> Result<(), Over> {
+        if self.backoff.is_none() {
+            return Ok(());
+        }
+        let mut elsewhere = going.url.map(Endpoint::from);
+        let mut delay = jitter(going.spread);
+        loop {
+            let connected = tokio::select! {
+                // Nothing is left to be let go of.
+                reason = self.session.ended() => return self.replace(reason).await,
+                reason = self.line.unwanted() => {
+                    return Err(Over(reason.unwrap_or_else(nobody_left)));
+                }
+                connected = async {
+                    sleep(delay).await;
+                    let elsewhere = elsewhere.clone();
+                    let drivers = &mut self.drivers;
+                    self.dialler.connect(self.attempts, self.turn, elsewhere, drivers).await
+                } => connected,
+            };
+            match connected {
+                Ok((session, codec)) => {
+                    self.codec = codec;
+                    self.session.release();
+                    return self.follow(session, nobody_left());
+                }
+                Err(error) => {
+                    // As a rule a place that does not exist; then the others may.
+                    elsewhere = None;
+                    self.turn += 1;
+                    if is_final(&error, self.dialler.hook.is_some()) {
+                        return Err(given_up(&error));
+                    }
+                    delay = self.next_delay();
+                }
+            }
+        }
+    }
+
+    /// Calls go to this session from now on.
+    fn follow(&mut self, session: Session<Link>, reason: CloseReason) -> Result<(), Over> {
+        // Those that have ended are not kept.
+        while self.drivers.try_join_next().is_some() {}
+        let is_wanted = self.line.renew(&session);
+        self.session = session;
+        if !is_wanted || self.line.is_unwanted() {
+            self.session.close(CloseCode::NORMAL, "");
+            return Err(Over(reason));
+        }
+        self.is_ready();
+        Ok(())
+    }
+
+    /// How long to wait before the attempt that is next.
+    fn next_delay(&mut self) -> Duration {
+        let backoff = self.backoff.unwrap_or_default();
+        let delay = backoff.delay(self.attempts);
+        self.attempts = self.attempts.saturating_add(1);
+        delay
+    }
+
+    fn is_ready(&mut self) {
+        self.ready_since = Instant::now();
+        self.state.send_replace(ClientState::Ready);
+    }
+
+    /// A connection has ended. One that was stable lets the next attempts begin anew.
+    fn note_end(&mut self) {
+        if self.ready_since.elapsed() >= self.backoff.unwrap_or_default().stable_after {
+            self.attempts = 0;
+        }
+    }
+}
+
+fn given_up(error: &ConnectError) -> Over {
+    Over(CloseReason {
+        code: CloseCode::ABNORMAL,
+        message: format!("cannot connect again: {error}"),
+        by: ClosedBy::Transport,
+    })
+}
+
+fn nobody_left() -> CloseReason {
+    CloseReason {
+        code: CloseCode::NORMAL,
+        message: String::new(),
+        by: ClosedBy::Local,
+    }
+}

@@ -1,0 +1,252 @@
+//! What becomes of a session when its connection breaks: it waits for another transport, and goes
+//! on there.
+
+use std::{sync::Arc, task::Context};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Driver, Stage, time::lost};
+use crate::{
+    close::{CloseCode, CloseReason, ClosedBy},
+    connection::sessions::{Handover, Place, Sessions},
+    protocol::{Offer, Position, Resume},
+    transport::Transport,
+};
+
+/// A session's entry among those of a server.
+pub(super) struct Registered<T> {
+    sessions: Arc<Sessions<T>>,
+    id: u64,
+    secret: [u8; 16],
+    is_entered: bool,
+    is_suspended: bool,
+    /// Whether the dialler has not been heard of since it was given a new token.
+    pub(super) is_unconfirmed: bool,
+}
+
+impl<T> Registered<T> {
+    /// Draws a token and offers it to the dialler that has not said HELLO yet.
+    pub(super) fn offer(sessions: Arc<Sessions<T>>, place: &Place<T>) -> Self {
+        let (id, token, secret) = Sessions::<T>::draw();
+        let window = place.shared.limits.resume_window;
+        let mut state = place.shared.lock();
+        state.connection.offer_resume(Offer { token, window });
+        drop(state);
+        Registered {
+            sessions,
+            id,
+            secret,
+            is_entered: false,
+            is_suspended: false,
+            is_unconfirmed: false,
+        }
+    }
+
+    fn unsuspend(&mut self) {
+        if std::mem::take(&mut self.is_suspended) {
+            self.sessions.unsuspend();
+        }
+    }
+
+    pub(super) fn leave(&mut self, has_expired: bool) {
+        self.unsuspend();
+        if std::mem::take(&mut self.is_entered) {
+            self.sessions.leave(self.id, has_expired);
+        }
+    }
+
+    /// Something has come on the session's last transport.
+    pub(super) fn confirm(&mut self) {
+        self.is_unconfirmed = false;
+        self.sessions.confirm(self.id);
+    }
+}
+
+impl<T> Drop for Registered<T> {
+    fn drop(&mut self) {
+        self.leave(false);
+    }
+}
+
+impl<T: Transport> Driver<T> {
+    /// HELLO or WELCOME has come: whoever may come back can be found from now on.
+    pub(super) fn register(&mut self) {
+        if let Some(registered) = &mut self.registered
+            && self.shared.lock().connection.resume_window().is_some()
+        {
+            let place = self.place.clone();
+            registered.is_entered = true;
+            let sessions = &registered.sessions;
+            sessions.enter(registered.id, registered.secret, place);
+        }
+    }
+
+    /// HELLO asks to go on with another session: this connection's transport goes there, or the
+    /// connection begins a session of its own.
+    pub(super) fn look_for_session(&mut self, resume: &Resume) -> Result<(), CloseReason> {
+        let Some((registered, transport)) = self.registered.as_ref().zip(self.transport.take())
+        else {
+            return Ok(());
+        };
+        match registered.sessions.resume(resume, transport) {
+            Ok(()) => Err(lost("went on as an earlier session")),
+            Err((transport, refusal)) => {
+                self.transport = Some(transport);
+                let mut state = self.shared.lock();
+                let connection = &mut state.connection;
+                connection.welcome(Some(refusal), &mut self.work.events);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes over a transport on which the session goes on. Whatever was read from the one before
+    /// and not executed will come again.
+    pub(super) fn adopt(&mut self) {
+        let mut state = self.shared.lock();
+        if !std::mem::take(&mut state.has_handover) {
+            return;
+        }
+        let Some(handover) = self.place.take() else {
+            return;
+        };
+        state.is_blocked = false;
+        drop(state);
+        self.transport = Some(handover.transport);
+        self.message = handover.message.map(|bytes| (bytes, Position::default()));
+        self.work.batch.clear();
+        self.forget_transport();
+        self.stage = Stage::Running;
+        if let Some(registered) = &mut self.registered {
+            registered.unsuspend();
+            registered.is_unconfirmed = true;
+            self.suspended_until = None;
+            self.begin_life();
+        } else {
+            // Until WELCOME comes.
+            let timeout = self.shared.limits.hello_timeout;
+            self.hello_deadline = Instant::now().checked_add(timeout);
+        }
+        self.shared.changed.notify_waiters();
+    }
+
+    fn forget_transport(&mut self) {
+        self.is_flushing = false;
+        self.has_yielded = false;
+        self.stalled = None;
+        self.shut_since = None;
+        self.hello_deadline = None;
+        self.life = Default::default();
+    }
+
+    /// The session goes on where this end could be heard.
+    pub(super) fn resumed(&mut self) {
+        self.hello_deadline = None;
+        self.suspended_until = None;
+        self.begin_life();
+        self.shared.changed.notify_waiters();
+    }
+
+    /// Lets the session wait for another transport, if there is a session and the connection has
+    /// ended in a way that permits it.
+    pub(super) fn try_suspend(
+        &mut self,
+        cx: &mut Context<'_>,
+        reason: CloseReason,
+    ) -> Result<(), CloseReason> {
+        if matches!(self.stage, Stage::Suspended) || !self.may_be_resumed(&reason) {
+            return Err(reason);
+        }
+        let window = {
+            let state = self.shared.lock();
+            if state.has_handover {
+                // The next transport is there already.
+                drop(state);
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            state.connection.resume_window()
+        };
+        let Some(mut window) = window else {
+            return Err(reason);
+        };
+        match &mut self.registered {
+            Some(registered) if !registered.is_entered => return Err(reason),
+            Some(registered) => {
+                if !registered.sessions.suspend() {
+                    return Err(reason);
+                }
+                registered.is_suspended = true;
+            }
+            None => {
+                // The acceptor may notice later that the connection is gone.
+                let heartbeat = self.shared.lock().connection.heartbeat();
+                window += heartbeat.map_or(window, |beat| beat.interval + beat.timeout);
+            }
+        }
+        // What has come is executed, and counted.
+        while let Some((message, position)) = self.message.take() {
+            self.step(cx, message, position)?;
+        }
+        let mut state = self.shared.lock();
+        if !state.has_handover {
+            state.connection.suspend();
+        }
+        drop(state);
+        self.transport = None;
+        self.work.batch.clear();
+        self.forget_transport();
+        // An attempt to go on that fails gives no more time.
+        if self.suspended_until.is_none() {
+            self.suspended_until = Instant::now().checked_add(window);
+        }
+        self.stage = Stage::Suspended;
+        self.shared.changed.notify_waiters();
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn may_be_resumed(&self, reason: &CloseReason) -> bool {
+        match reason.by {
+            ClosedBy::Transport => true,
+            // 42xx and 43xx let the session go on.
+            ClosedBy::Peer => (4200..4400).contains(&reason.code.value()),
+            ClosedBy::Local => {
+                let no_welcome = reason.code == CloseCode::HELLO_TIMEOUT;
+                reason.code == CloseCode::WRITE_STALL
+                    || no_welcome && self.shared.lock().connection.is_suspended()
+            }
+        }
+    }
+
+    /// Begins with a message that was read before.
+    pub(in crate::connection) fn begin_with(&mut self, message: Bytes) {
+        self.message = Some((message, Position::default()));
+    }
+
+    /// The acceptor has begun another session on this transport: its task is given both.
+    pub(super) fn give_back_transport(&mut self, message: Bytes) {
+        if let Some(transport) = self.transport.take() {
+            self.place.put(Handover {
+                transport,
+                message: Some(message),
+            });
+        }
+    }
+
+    /// What a task without a transport does: deadlines, handlers, and waiting.
+    pub(super) fn rest(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let shared = self.shared.clone();
+        let mut state = shared.lock();
+        if state.has_handover {
+            drop(state);
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        state.now = None;
+        state.is_blocked = false;
+        self.arm_timer(cx, &mut state);
+        self.idle(cx, &mut state)
+    }
+}

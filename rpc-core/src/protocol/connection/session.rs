@@ -1,0 +1,497 @@
+//! What lets a session outlive its socket: acknowledgements, the break, and how it goes on.
+
+use std::{collections::HashSet, task::Waker, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Connection, Phase};
+use crate::{
+    close::{CloseCode, CloseReason},
+    protocol::{
+        CallId, Frames,
+        event::{Event, Events, ProtocolError},
+        frame::{Frame, Head, Side},
+        handshake::{self, Terms},
+        options::{OptionKey, OptionValue, OptionsBuilder},
+        resume::{Heartbeat, Offer, Refusal, Resume},
+    },
+};
+
+/// So many frames are acknowledged at the latest.
+const ACK_FRAMES: u64 = 64;
+
+/// After so long what has come is acknowledged in any case.
+const ACK_DELAY: Duration = Duration::from_secs(1);
+
+/// A peer cannot ask to be asked more often, or less often, than this.
+const HEARTBEATS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)];
+
+/// Options of GOAWAY.
+const SPREAD_MS: u64 = 1;
+const URL: u64 = 3;
+
+/// What one end knows of its session, apart from the calls.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// Acceptor: what is offered to the dialler. Dialler: what was offered to it.
+    offer: Option<Offer>,
+    /// How much the peer keeps of what it has sent; 0 if it keeps nothing and needs no ACK.
+    peer_replay_bytes: usize,
+    /// Counted frames that came in.
+    pub(super) received: u64,
+    /// Those of them that the peer knows to have come.
+    acknowledged: u64,
+    /// Bytes of messages that came since.
+    unacknowledged_bytes: usize,
+    ack_due: Option<Instant>,
+    /// What the peer had sent before the break: until then it sends again.
+    catching_up: u64,
+    pub(super) heartbeat: Option<Heartbeat>,
+    /// The peer asks this end to go elsewhere.
+    going: Option<GoAway>,
+    /// This end asks the peer to. Kept to be said again on another socket.
+    leaving: Option<GoAway>,
+    /// The last PING of this end, and when it went.
+    ping: Option<(u64, Instant)>,
+    pings: u64,
+    round_trip: Option<Duration>,
+}
+
+/// One end asks the other to take its calls elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GoAway {
+    /// A close code: what to do.
+    pub code: CloseCode,
+    /// The last counted frame that was accepted. Calls behind it are refused.
+    pub count: u64,
+    /// A random point in this time is the right one to come back.
+    pub spread: Duration,
+    /// Where to go, if not to the same place.
+    pub url: Option<String>,
+}
+
+impl Connection {
+    // ---- opening
+
+    /// Lets the dialler come back to this session. For acceptors, before HELLO comes.
+    pub(crate) fn offer_resume(&mut self, offer: Offer) {
+        if self.limits.replay_bytes > 0 {
+            self.session.offer = Some(offer);
+        }
+    }
+
+    /// HELLO, for a new session or one that goes on.
+    pub(super) fn push_hello(&mut self, resume: Option<Resume>) {
+        let default = Some(Heartbeat::default());
+        let terms = Terms {
+            replay_bytes: self.limits.replay_bytes,
+            resume,
+            heartbeat: self.limits.heartbeat.filter(|own| Some(*own) != default),
+            ..Terms::default()
+        };
+        self.push_opening(Head::Hello, &terms);
+    }
+
+    fn push_opening(&mut self, head: Head<'_>, terms: &Terms) {
+        let options = handshake::announce(self.codec, &self.limits, terms);
+        self.outbox.push_control(&handshake::frame(head, &options));
+    }
+
+    /// Dialler: HELLO was said on another session's behalf, and WELCOME is at hand.
+    pub(crate) fn has_said_hello(&mut self) {
+        self.outbox.forget_signals();
+        self.widen_window();
+    }
+
+    /// HELLO of a session that goes on has come. Says whether somebody has to find that session
+    /// before this end can answer.
+    pub(super) fn hello(&mut self, terms: Terms, events: &mut Events) {
+        self.session.peer_replay_bytes = terms.replay_bytes;
+        self.agree_on_heartbeat(terms.heartbeat);
+        match terms.resume {
+            Some(resume) => {
+                self.phase = Phase::Deciding;
+                events.queue.push(Event::Resume(resume));
+            }
+            None => self.welcome(None, events),
+        }
+    }
+
+    /// Answers HELLO: a new session begins, also instead of one that cannot go on.
+    pub(crate) fn welcome(&mut self, refusal: Option<Refusal>, events: &mut Events) {
+        if self.session.peer_replay_bytes == 0 || self.limits.replay_bytes == 0 {
+            self.session.offer = None;
+            self.session.peer_replay_bytes = 0;
+        } else if self.session.offer.is_some() {
+            self.outbox.limit_replay(self.limits.replay_bytes);
+        }
+        let is_kept = self.session.offer.is_some();
+        let terms = Terms {
+            replay_bytes: if is_kept { self.limits.replay_bytes } else { 0 },
+            offer: self.session.offer.clone(),
+            refusal,
+            heartbeat: self.session.heartbeat,
+            ..Terms::default()
+        };
+        if !is_kept {
+            self.session.peer_replay_bytes = 0;
+        }
+        self.push_opening(Head::Welcome, &terms);
+        self.widen_window();
+        self.begin(events);
+    }
+
+    /// What is behind the limits in the acceptor's WELCOME.
+    pub(super) fn welcomed(&mut self, terms: Terms, events: &mut Events) {
+        self.session.heartbeat = terms.heartbeat;
+        self.session.peer_replay_bytes = terms.replay_bytes;
+        let wanted = self.limits.replay_bytes > 0;
+        self.session.offer = terms.offer.filter(|_| wanted && terms.replay_bytes > 0);
+        if self.session.offer.is_none() {
+            self.outbox.limit_replay(0);
+            self.session.peer_replay_bytes = 0;
+        }
+        self.begin(events);
+    }
+
+    fn begin(&mut self, events: &mut Events) {
+        self.phase = Phase::Open;
+        events.queue.push(Event::Open);
+        self.admit_calls(&mut events.wakers);
+        self.admit_notifications(&mut events.wakers);
+    }
+
+    fn agree_on_heartbeat(&mut self, wanted: Option<Heartbeat>) {
+        let [least, most] = HEARTBEATS;
+        let own = self.limits.heartbeat;
+        self.session.heartbeat = own.map(|own| match wanted {
+            Some(wanted) => Heartbeat {
+                interval: wanted.interval.clamp(least, most),
+                timeout: wanted.timeout.clamp(least, most),
+            },
+            None => own,
+        });
+    }
+
+    /// How often the acceptor makes sure that the other end is there, once that is agreed on.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<Heartbeat> {
+        self.session.heartbeat
+    }
+
+    // ---- counting
+
+    /// A message was taken in as a whole. Says it to a peer that keeps what it has sent.
+    #[inline]
+    pub(super) fn count_message(&mut self, bytes: usize, now: Instant) {
+        let session = &mut self.session;
+        if session.peer_replay_bytes == 0 || session.received == session.acknowledged {
+            return;
+        }
+        session.unacknowledged_bytes += bytes;
+        if session.received - session.acknowledged >= ACK_FRAMES
+            || session.unacknowledged_bytes >= session.peer_replay_bytes / 4
+        {
+            self.push_ack();
+        } else if session.ack_due.is_none() {
+            session.ack_due = now.checked_add(ACK_DELAY);
+        }
+    }
+
+    fn push_ack(&mut self) {
+        let count = self.told();
+        self.outbox.push_control(&Frame::new(Head::Ack { count }));
+    }
+
+    /// The count that the peer is told with the next frame.
+    pub(super) fn told(&mut self) -> u64 {
+        let session = &mut self.session;
+        session.acknowledged = session.received;
+        session.unacknowledged_bytes = 0;
+        session.ack_due = None;
+        session.received
+    }
+
+    /// The peer says how many frames it has counted.
+    pub(super) fn counted_by_peer(&mut self, count: u64) -> Result<(), ProtocolError> {
+        if self.session.peer_replay_bytes == 0 {
+            return Ok(());
+        }
+        let counted = self.outbox.acknowledge(count);
+        counted.map_err(|_| ProtocolError::Unexpected("a count of frames that were not sent"))
+    }
+
+    pub(super) fn ack_due(&self) -> Option<Instant> {
+        self.session.ack_due
+    }
+
+    pub(super) fn check_ack(&mut self, now: Instant) {
+        if self.session.ack_due.is_some_and(|due| due <= now) {
+            self.push_ack();
+        }
+    }
+
+    // ---- the break
+
+    /// How long this session can wait for another socket; not at all if it is `None`.
+    #[must_use]
+    pub fn resume_window(&self) -> Option<Duration> {
+        if self.closed.is_some() || self.phase == Phase::Opening || self.phase == Phase::Deciding {
+            return None;
+        }
+        self.session.offer.as_ref().map(|offer| offer.window)
+    }
+
+    /// The socket is gone. Calls stay in flight, and what waits to be sent goes on waiting.
+    pub fn suspend(&mut self) {
+        self.phase = Phase::Suspended;
+        self.outbox.hold();
+        self.pong = None;
+        self.refusals = 0;
+        self.session.ping = None;
+        self.session.ack_due = None;
+        self.session.unacknowledged_bytes = 0;
+        self.session.acknowledged = self.session.received;
+    }
+
+    /// Whether there is no socket, or one that is not agreed on yet.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        matches!(self.phase, Phase::Suspended | Phase::Resuming)
+    }
+
+    /// Whether there is no socket.
+    pub(crate) fn has_no_transport(&self) -> bool {
+        self.phase == Phase::Suspended
+    }
+
+    /// Whether nothing is to be executed yet, since the peer is still sending again what was lost.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        self.session.received < self.session.catching_up
+    }
+
+    // ---- and how it goes on
+
+    /// Dialler: there is a new socket. Asks the acceptor to go on with the session there.
+    pub(crate) fn ask_to_resume(&mut self) {
+        self.suspend();
+        let Some(offer) = &self.session.offer else {
+            return;
+        };
+        self.phase = Phase::Resuming;
+        let resume = Resume {
+            token: offer.token.clone(),
+            received: self.session.received,
+            sent: self.outbox.sent(),
+        };
+        self.push_hello(Some(resume));
+    }
+
+    /// Dialler: WELCOME has come on the new socket.
+    pub(super) fn resume_answered(
+        &mut self,
+        terms: Terms,
+        events: &mut Events,
+    ) -> Result<(), ProtocolError> {
+        let Some((received, sent)) = terms.resumed.filter(|_| terms.refusal.is_none()) else {
+            let refusal = terms.refusal.unwrap_or(Refusal::Unknown);
+            return Err(ProtocolError::NotResumed(refusal));
+        };
+        if sent < self.session.received {
+            return Err(ProtocolError::NotResumed(Refusal::Gap));
+        }
+        let resumed = self.outbox.resume(received);
+        resumed.map_err(|_| ProtocolError::NotResumed(Refusal::Gap))?;
+        if let Some(offer) = terms.offer {
+            self.session.offer = Some(offer);
+        }
+        self.session.heartbeat = terms.heartbeat;
+        self.resumed(sent, events);
+        Ok(())
+    }
+
+    /// Acceptor: the dialler is back, on another socket. Either all goes on or nothing has changed.
+    pub(crate) fn resume(
+        &mut self,
+        resume: &Resume,
+        offer: Offer,
+        events: &mut Events,
+    ) -> Result<(), Refusal> {
+        if self.closed.is_some() || self.session.offer.is_none() {
+            return Err(Refusal::Unknown);
+        }
+        let counts = self.outbox.check_resume(resume.received);
+        if counts.is_err() || resume.sent < self.session.received {
+            return Err(Refusal::Gap);
+        }
+        self.suspend();
+        let resumed = self.outbox.resume(resume.received);
+        resumed.map_err(|_| Refusal::Gap)?;
+        let terms = Terms {
+            replay_bytes: self.limits.replay_bytes,
+            offer: Some(offer.clone()),
+            resumed: Some((self.session.received, self.outbox.sent())),
+            heartbeat: self.session.heartbeat,
+            ..Terms::default()
+        };
+        self.session.offer = Some(offer);
+        self.push_opening(Head::Welcome, &terms);
+        if let Some(leaving) = self.session.leaving.clone() {
+            self.push_go_away(&leaving);
+        }
+        self.resumed(resume.sent, events);
+        Ok(())
+    }
+
+    fn resumed(&mut self, peer_has_sent: u64, events: &mut Events) {
+        self.phase = Phase::Open;
+        self.session.catching_up = peer_has_sent;
+        self.calls.forgive_tombstones();
+        events.queue.push(Event::Resumed);
+        self.admit_calls(&mut events.wakers);
+        self.admit_notifications(&mut events.wakers);
+        self.offer_room(&mut events.wakers);
+    }
+
+    // ---- liveness
+
+    /// Asks the peer for a sign of life.
+    pub(crate) fn ping(&mut self, now: Instant) {
+        self.session.pings += 1;
+        let token = self.session.pings;
+        self.session.ping = Some((token, now));
+        let count = self.told();
+        self.outbox
+            .push_control(&Frame::new(Head::Ping { count, token }));
+    }
+
+    pub(super) fn ponged(&mut self, token: u64, now: Instant) {
+        if let Some((_, sent)) = self.session.ping.take_if(|(own, _)| *own == token) {
+            self.session.round_trip = Some(now.saturating_duration_since(sent));
+        }
+    }
+
+    /// How long the last PING took to be answered.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.session.round_trip
+    }
+
+    // ---- leaving
+
+    /// Asks the peer to take its calls elsewhere: from now on they are refused here.
+    pub(crate) fn go_away(&mut self, code: CloseCode, spread: Duration, url: Option<String>) {
+        let leaving = GoAway {
+            code,
+            count: self.session.received,
+            spread,
+            url,
+        };
+        if !self.is_suspended() && self.phase == Phase::Open {
+            self.push_go_away(&leaving);
+        }
+        self.session.leaving = Some(leaving);
+    }
+
+    fn push_go_away(&mut self, leaving: &GoAway) {
+        let mut options = OptionsBuilder::new(self.codec);
+        if !leaving.spread.is_zero() {
+            let spread = u64::try_from(leaving.spread.as_millis()).unwrap_or(u64::MAX);
+            options.uint(SPREAD_MS, spread);
+        }
+        if let Some(url) = &leaving.url {
+            options.text(URL, url);
+        }
+        let options = options.finish();
+        let head = Head::GoAway {
+            code: u64::from(leaving.code.value()),
+            count: leaving.count,
+        };
+        self.outbox.push_control(&handshake::frame(head, &options));
+    }
+
+    /// Whether this end takes no more calls.
+    #[inline]
+    pub(super) fn is_leaving(&self) -> bool {
+        self.session.leaving.is_some()
+    }
+
+    /// The peer takes no more calls.
+    pub(super) fn told_to_go(
+        &mut self,
+        frame: &Frame<'_>,
+        code: u64,
+        count: u64,
+        events: &mut Events,
+    ) {
+        let mut going = GoAway {
+            code: CloseCode::new(u16::try_from(code).unwrap_or(CloseCode::GOING_AWAY.value())),
+            count,
+            spread: Duration::ZERO,
+            url: None,
+        };
+        for (key, value) in frame.options.entries() {
+            match (key, value) {
+                (OptionKey::Integer(SPREAD_MS), OptionValue::Uint(spread)) => {
+                    going.spread = Duration::from_millis(spread);
+                }
+                (OptionKey::Integer(URL), OptionValue::Text(url)) => {
+                    going.url = Some(url.into_owned());
+                }
+                _ => {}
+            }
+        }
+        self.session.going = Some(going);
+        // Whoever waits for room is told that there will be none.
+        self.calls_waiting.wake_all(&mut events.wakers);
+        self.notify_waiting.wake_all(&mut events.wakers);
+        events.queue.push(Event::GoAway);
+    }
+
+    /// What the peer has said, if it asks this end to take its calls elsewhere.
+    #[must_use]
+    pub fn going(&self) -> Option<&GoAway> {
+        self.session.going.as_ref()
+    }
+
+    /// Whether no more calls can be made here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed.is_some() || self.closing.is_some() || self.session.going.is_some()
+    }
+
+    /// Why calls cannot be made here although the connection is open.
+    pub(super) fn going_reason(&self) -> Option<CloseReason> {
+        let going = self.session.going.as_ref()?;
+        Some(CloseReason::local(
+            going.code,
+            "the peer takes no more calls on this connection",
+        ))
+    }
+
+    /// This end's calls that the peer has said not to have accepted.
+    pub(super) fn not_accepted(&self) -> HashSet<CallId> {
+        let Some(going) = &self.session.going else {
+            return HashSet::new();
+        };
+        let messages = self.outbox.messages_behind(going.count);
+        let frames = messages.flat_map(|message| Frames::new(self.codec, message));
+        let requests = frames.filter_map(|frame| match frame.ok()?.head {
+            Head::Request { id, .. } => Some(id),
+            _ => None,
+        });
+        requests.collect()
+    }
+
+    /// Wakes whoever waits for something that only a peer can give.
+    pub(crate) fn wake_waiting(&mut self, wakers: &mut Vec<Waker>) {
+        self.calls_waiting.wake_all(wakers);
+        self.notify_waiting.wake_all(wakers);
+    }
+
+    /// Whether this is the end that dialled.
+    pub(crate) fn is_dialler(&self) -> bool {
+        self.side == Side::Dialler
+    }
+}
