@@ -10,4 +10,4 @@ pub use wirecall_client::{
 #[cfg(feature = "macros")]
 pub use wirecall_macros::{RpcError, service};
 #[cfg(feature = "server")]
-pub use wirecall_server::{BuildError, Server, ServerBuilder};
+pub use wirecall_server::{BuildError, Drain, Drained, Server, ServerBuilder, ServerHandle};

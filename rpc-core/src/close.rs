@@ -40,6 +40,8 @@ close_codes! {
     FLOOD = 4003,
     /// Half the calls that may be in flight were given up and stayed unanswered.
     TOMBSTONES = 4105,
+    /// The server takes its leave: connect again, here or elsewhere.
+    MOVED = 4200,
     /// Writes to the peer made no progress; it does not read, or is gone.
     WRITE_STALL = 4301,
 }

@@ -128,6 +128,15 @@ impl Peer {
         }
     }
 
+    /// Asks the peer to take its calls elsewhere: at a random point of `spread`, and to `url` if it is
+    /// not to come back to the same place. Its calls that are in flight go on; new ones are refused
+    /// as not executed. It cannot be taken back, and only the first time counts.
+    pub fn go_away(&self, code: CloseCode, spread: Duration, url: Option<String>) {
+        self.with_session(|session| {
+            session.update(|state, _| state.connection.go_away(code, spread, url));
+        });
+    }
+
     /// Ends the connection: what was queued is still written if the peer reads, pending calls fail
     /// with `UNAVAILABLE`, running handlers are dropped. Returns at once; [`Peer::closed`] waits.
     pub fn close(&self, code: CloseCode, message: &str) {

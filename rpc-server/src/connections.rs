@@ -33,6 +33,8 @@ pub(crate) struct Connections {
     /// Says that no more connections may stay. Those that are no peers yet listen to it; peers are
     /// closed one by one.
     pub(crate) shutdown: CancellationToken,
+    /// The server is about to leave: nobody else may come.
+    pub(crate) not_ready: CancellationToken,
     peers: Mutex<Peers>,
     sessions: Arc<Sessions<Placed<WebSocket<TcpStream>>>>,
     sessions_in_memory: Arc<Sessions<Placed<MemoryTransport>>>,
@@ -89,6 +91,7 @@ impl Connections {
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
+            not_ready: CancellationToken::new(),
             peers: Mutex::default(),
             sessions: Arc::new(Sessions::new(MAX_SUSPENDED)),
             sessions_in_memory: Arc::new(Sessions::new(MAX_SUSPENDED)),
@@ -140,12 +143,22 @@ impl Connections {
 
     /// Closes those that are open, and waits until they have ended.
     pub(crate) async fn close_all(&self) {
-        self.shutdown.cancel();
-        for peer in self.lock().open.values() {
-            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
-        }
+        self.close_peers();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Closes those that are open, and those that come too late to see it.
+    pub(crate) fn close_peers(&self) {
+        self.shutdown.cancel();
+        for peer in self.peers() {
+            peer.close(CloseCode::GOING_AWAY, "the server shuts down");
+        }
+    }
+
+    /// Those that are open, or wait for their clients.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.lock().open.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Peers> {

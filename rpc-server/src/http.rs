@@ -141,9 +141,23 @@ fn answer(
             method_not_allowed("GET, HEAD")
         });
     }
+    if path == "/readyz" && path != connections.offer.path {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        return Err(match (is_read, connections.not_ready.is_cancelled()) {
+            (false, _) => method_not_allowed("GET, HEAD"),
+            (true, false) => refusal(StatusCode::OK, "ready".to_owned()),
+            (true, true) => refusal(StatusCode::SERVICE_UNAVAILABLE, "going down".to_owned()),
+        });
+    }
     // A listener on `[::]` has `::ffff:127.0.0.1` for 127.0.0.1.
     let listener_is_loopback = local_addr.ip().to_canonical().is_loopback();
     let codec = connections.offer.negotiate(request, listener_is_loopback)?;
+    if connections.not_ready.is_cancelled() {
+        return Err(refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is going down".to_owned(),
+        ));
+    }
     Ok((codec, switching_protocols(request, codec)))
 }
 

@@ -11,7 +11,9 @@ use wirecall_core::{
     transport::memory::{self, MemoryEndpoint, MemoryListener},
 };
 
-use crate::{access::Access, connections::Connections, http, negotiation::Offer};
+use crate::{
+    access::Access, connections::Connections, drain::ServerHandle, http, negotiation::Offer,
+};
 
 /// What is said to a client that comes when the server is full.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
@@ -203,6 +205,14 @@ impl Server {
         self.memory_endpoint.clone()
     }
 
+    /// What stops the server from elsewhere, or lets it leave without losing anything.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle {
+            connections: self.connections.clone(),
+        }
+    }
+
     /// Accepts connections until the future is dropped; then those that are open go on, on their
     /// own, and no new ones are accepted.
     pub async fn run(self) {
@@ -223,7 +233,11 @@ impl Server {
             self.memory_listener,
             self.connections.clone(),
         ));
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            // A handle has stopped it, or has let it leave.
+            () = self.connections.shutdown.cancelled() => {}
+        }
         accepting.shutdown().await;
         self.connections.close_all().await;
     }

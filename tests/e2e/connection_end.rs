@@ -12,7 +12,8 @@ use crate::{
     interop::{Implementation, InteropClient, InteropServer},
     negotiation, raw_client,
     support::{
-        Door, LobbyClient, LobbyServer, breakable_proxy, connect, dial, soon, start, start_interop,
+        Door, LobbyClient, LobbyServer, breakable_proxy, connect, connect_once, dial, soon, start,
+        start_interop,
     },
 };
 
@@ -21,7 +22,7 @@ async fn when_the_connection_breaks_each_pending_call_says_that_its_fate_is_unkn
     let server = start_interop().await;
     for codec in Codec::ALL {
         let (proxy, connection) = breakable_proxy(server).await;
-        let client = connect(proxy, codec).await;
+        let client = connect_once(proxy, codec).await;
         let interop = InteropClient::new(&client);
         let calls: Vec<_> = (0..10).map(|_| interop.sleep(60_000).start()).collect();
         // An answer to a later call shows that those before it have been sent.
@@ -65,7 +66,7 @@ async fn the_end_of_a_server_closes_its_connections_with_1001() {
     let running = tokio::spawn(server.run_until(async {
         let _ = stopped.await;
     }));
-    let client = connect(address, Codec::MessagePack).await;
+    let client = connect_once(address, Codec::MessagePack).await;
     let call = InteropClient::new(&client).sleep(60_000).start();
     InteropClient::new(&client).add(1, 1).await.unwrap();
     stop.send(()).unwrap();

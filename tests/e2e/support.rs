@@ -42,6 +42,12 @@ pub async fn connect(address: SocketAddr, codec: Codec) -> Client {
     dial(address, codec).connect().await.unwrap()
 }
 
+/// A client that does not connect again.
+pub async fn connect_once(address: SocketAddr, codec: Codec) -> Client {
+    let client = dial(address, codec).no_reconnect().connect().await;
+    client.unwrap()
+}
+
 /// Waits until nothing is in flight at either end, which shows that no entry of a table is left.
 pub async fn idle(client: &Client) {
     soon(async {

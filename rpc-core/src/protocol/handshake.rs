@@ -109,7 +109,8 @@ impl Terms {
         if let Some(refusal) = self.refusal {
             options.uint(NOT_RESUMED, refusal.to_wire());
         }
-        if let Some(heartbeat) = self.heartbeat {
+        let differs = |heartbeat: &Heartbeat| *heartbeat != Heartbeat::default();
+        if let Some(heartbeat) = self.heartbeat.filter(differs) {
             options
                 .uint(PING_INTERVAL_MS, milliseconds(heartbeat.interval))
                 .uint(PING_TIMEOUT_MS, milliseconds(heartbeat.timeout));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use wirecall::{BySender, Client, Code, Codec, Fate, Server, Streaming};
 
 use super::{FlowError, FlowsClient, FlowsServer, River, every_20_s, flow};
-use crate::support::{breakable_proxy, connect, idle, soon, start};
+use crate::support::{breakable_proxy, connect, connect_once, idle, soon, start};
 
 #[tokio::test]
 async fn dropping_a_response_stream_drops_its_producer() {
@@ -286,7 +286,7 @@ async fn a_stream_whose_connection_breaks_ends_with_an_error_at_both_ends() {
         *river.0.taken.lock().unwrap() = Some(telling);
         let server = start(Server::builder().service(FlowsServer::new(river.clone()))).await;
         let (address, proxy) = breakable_proxy(server).await;
-        let client = connect(address, codec).await;
+        let client = connect_once(address, codec).await;
         let flows = FlowsClient::new(&client);
 
         let mut silent = flows.silent().await.unwrap();

@@ -1,6 +1,6 @@
 //! What lets a session outlive its socket: acknowledgements, the break, and how it goes on.
 
-use std::{collections::HashSet, task::Waker, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
@@ -29,6 +29,18 @@ const HEARTBEATS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(6
 /// Options of GOAWAY.
 const SPREAD_MS: u64 = 1;
 const URL: u64 = 3;
+
+/// How it is said that there is none.
+const NO_HEARTBEAT: Heartbeat = Heartbeat {
+    interval: Duration::ZERO,
+    timeout: Duration::ZERO,
+};
+
+/// The heartbeat that an acceptor means.
+fn announced(heartbeat: Option<Heartbeat>) -> Option<Heartbeat> {
+    let heartbeat = heartbeat.unwrap_or_default();
+    (!heartbeat.interval.is_zero()).then_some(heartbeat)
+}
 
 /// What one end knows of its session, apart from the calls.
 #[derive(Debug, Default)]
@@ -83,11 +95,10 @@ impl Connection {
 
     /// HELLO, for a new session or one that goes on.
     pub(super) fn push_hello(&mut self, resume: Option<Resume>) {
-        let default = Some(Heartbeat::default());
         let terms = Terms {
             replay_bytes: self.limits.replay_bytes,
             resume,
-            heartbeat: self.limits.heartbeat.filter(|own| Some(*own) != default),
+            heartbeat: self.limits.heartbeat,
             ..Terms::default()
         };
         self.push_opening(Head::Hello, &terms);
@@ -131,7 +142,7 @@ impl Connection {
             replay_bytes: if is_kept { self.limits.replay_bytes } else { 0 },
             offer: self.session.offer.clone(),
             refusal,
-            heartbeat: self.session.heartbeat,
+            heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
             ..Terms::default()
         };
         if !is_kept {
@@ -144,7 +155,7 @@ impl Connection {
 
     /// What is behind the limits in the acceptor's WELCOME.
     pub(super) fn welcomed(&mut self, terms: Terms, events: &mut Events) {
-        self.session.heartbeat = terms.heartbeat;
+        self.session.heartbeat = announced(terms.heartbeat);
         self.session.peer_replay_bytes = terms.replay_bytes;
         let wanted = self.limits.replay_bytes > 0;
         self.session.offer = terms.offer.filter(|_| wanted && terms.replay_bytes > 0);
@@ -307,7 +318,7 @@ impl Connection {
         if let Some(offer) = terms.offer {
             self.session.offer = Some(offer);
         }
-        self.session.heartbeat = terms.heartbeat;
+        self.session.heartbeat = announced(terms.heartbeat);
         self.resumed(sent, events);
         Ok(())
     }
@@ -333,7 +344,7 @@ impl Connection {
             replay_bytes: self.limits.replay_bytes,
             offer: Some(offer.clone()),
             resumed: Some((self.session.received, self.outbox.sent())),
-            heartbeat: self.session.heartbeat,
+            heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
             ..Terms::default()
         };
         self.session.offer = Some(offer);
@@ -383,6 +394,9 @@ impl Connection {
 
     /// Asks the peer to take its calls elsewhere: from now on they are refused here.
     pub(crate) fn go_away(&mut self, code: CloseCode, spread: Duration, url: Option<String>) {
+        if self.session.leaving.is_some() || self.closed.is_some() {
+            return;
+        }
         let leaving = GoAway {
             code,
             count: self.session.received,
@@ -482,12 +496,6 @@ impl Connection {
             _ => None,
         });
         requests.collect()
-    }
-
-    /// Wakes whoever waits for something that only a peer can give.
-    pub(crate) fn wake_waiting(&mut self, wakers: &mut Vec<Waker>) {
-        self.calls_waiting.wake_all(wakers);
-        self.notify_waiting.wake_all(wakers);
     }
 
     /// Whether this is the end that dialled.

@@ -1,0 +1,147 @@
+//! Leaving without losing anything: clients are asked to go elsewhere, and finish here what they have
+//! begun.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+use wirecall_core::{CloseCode, Peer};
+
+use crate::connections::Connections;
+
+/// How often the connections are looked at that have not left.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How a server leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Drain {
+    grace: Duration,
+    spread: Option<Duration>,
+    url: Option<String>,
+}
+
+impl Drain {
+    /// After so long whatever is still open is closed, and the calls on it fail.
+    pub fn within(grace: Duration) -> Self {
+        Drain {
+            grace,
+            spread: None,
+            url: None,
+        }
+    }
+
+    /// Clients leave at random points of this time, so that they do not all come to the next server
+    /// at once. A quarter of the grace, at most 10 s, by default.
+    pub fn spread(mut self, spread: Duration) -> Self {
+        self.spread = Some(spread);
+        self
+    }
+
+    /// Where clients are to go. To the same place as before by default.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+}
+
+/// What became of the connections of a server that has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Clients that went by themselves.
+    pub left: usize,
+    /// Connections that were closed with nothing in flight.
+    pub closed: usize,
+    /// Connections that were closed with calls in flight, since the time was over.
+    pub cut: usize,
+    /// Those calls.
+    pub calls_cut: usize,
+}
+
+/// A running server, seen from anywhere in the process.
+///
+/// A cheap clone.
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    pub(crate) connections: Arc<Connections>,
+}
+
+impl ServerHandle {
+    /// How many sessions there are, those included that wait for their clients to come back.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.connections.peers().len()
+    }
+
+    /// Leaves: `GET /readyz` answers 503 from now on and upgrades are refused; clients are told to
+    /// take their calls elsewhere (GOAWAY), and finish here what they have begun. New calls of those
+    /// who do not listen are refused as not executed. Ends when the last one has gone, or when the
+    /// time is over; then [`Server::run`](crate::Server::run) ends as well.
+    ///
+    /// A second call waits for the same end, and [`ServerHandle::stop`] ends it at once. Dropping the
+    /// future leaves the server as it is then: not ready.
+    pub async fn drain(&self, drain: Drain) -> Drained {
+        let connections = &self.connections;
+        connections.not_ready.cancel();
+        let most = drain.grace / 4;
+        let spread = drain.spread.unwrap_or(most.min(Duration::from_secs(10)));
+        let begun = Instant::now();
+        let end = begun + drain.grace;
+        let mut drained = Drained::default();
+        let mut known = 0;
+        loop {
+            let peers = connections.peers();
+            drained.left += known_gone(known, peers.len());
+            known = peers.len();
+            if peers.is_empty() || connections.shutdown.is_cancelled() || Instant::now() >= end {
+                break;
+            }
+            for peer in peers {
+                // Also those whose upgrade was on its way. Once each.
+                peer.go_away(CloseCode::MOVED, spread, drain.url.clone());
+                // One that does not listen, or has nothing to go back for.
+                if begun.elapsed() > spread + drain.grace / 4 && is_idle(&peer) {
+                    peer.close(CloseCode::MOVED, "the server is going down");
+                    drained.closed += 1;
+                    known -= 1;
+                }
+            }
+            let look = timeout_at(end, connections.shutdown.cancelled());
+            tokio::select! {
+                _ = look => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+        for peer in connections.peers() {
+            let (_, calls) = peer.in_flight();
+            match calls {
+                0 => drained.closed += 1,
+                calls => {
+                    drained.cut += 1;
+                    drained.calls_cut += calls;
+                }
+            }
+            peer.close(CloseCode::MOVED, "the server is going down");
+        }
+        self.stop();
+        connections.tasks.close();
+        connections.tasks.wait().await;
+        drained
+    }
+
+    /// Ends the server at once: connections are closed with 1001, and calls in flight fail. Whoever
+    /// drains or runs it returns.
+    pub fn stop(&self) {
+        self.connections.not_ready.cancel();
+        self.connections.close_peers();
+    }
+}
+
+fn is_idle(peer: &Peer) -> bool {
+    peer.in_flight() == (0, 0)
+}
+
+/// How many have gone since there were so many.
+fn known_gone(before: usize, now: usize) -> usize {
+    before.saturating_sub(now)
+}
