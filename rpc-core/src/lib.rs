@@ -44,7 +44,7 @@ pub use error::{CallError, Details, DetailsWriter, RpcError};
 pub use inbound_call::{InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
-pub use method::{MAX_ALIASES, Method, Methods};
+pub use method::{MAX_ALIASES, Method, Methods, StubMethod};
 pub use notification::{Broadcast, Delivery, Notification};
 pub use peer::Peer;
 pub use priority::Priority;
@@ -62,7 +62,7 @@ pub mod __private {
     pub use crate::{
         Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, DuplexCall,
         InboundCall, Method, Methods, Notification, Peer, Reply, RpcError, Status, StreamCall,
-        StreamCredit, Streaming, UploadCall,
+        StreamCredit, Streaming, StubMethod, UploadCall,
         body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
         service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
     };
