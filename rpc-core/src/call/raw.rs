@@ -385,7 +385,7 @@ impl RawCall {
             }
         };
         if let Some(options) = &self.options {
-            let checked = options.metadata.check(&self.peer.shared().limits);
+            let checked = options.check(&self.peer.shared().limits);
             checked.map_err(|status| status.with_fate(Fate::NotSent))?;
         }
         Ok(match inherited::deadline() {
