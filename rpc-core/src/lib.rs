@@ -17,6 +17,7 @@ mod close;
 pub mod connection;
 mod context;
 mod error;
+mod idempotency;
 mod inbound_call;
 mod inherited;
 mod items;
@@ -41,6 +42,7 @@ pub use call::{
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
+pub use idempotency::KeptResults;
 pub use inbound_call::{InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
