@@ -27,6 +27,8 @@ pub struct Context {
     pub(crate) id: Option<CallId>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) priority: Priority,
+    /// With it the call is executed once, however often it is repeated.
+    pub(crate) idempotency_key: Option<Arc<str>>,
     pub(crate) metadata: Metadata,
     pub(crate) response: Mutex<ResponseMetadata>,
 }
@@ -55,6 +57,9 @@ impl Context {
     /// When the caller stops waiting; the handler is dropped then. Calls that the handler makes
     /// while it is polled inherit what is left of it; what it spawns is on its own. The deadline of
     /// a method with a stream ends when the stream is accepted, and is not inherited.
+    ///
+    /// A handler of a call with an [idempotency key](Context::idempotency_key) is not dropped, and
+    /// what it calls inherits nothing.
     #[must_use]
     pub fn deadline(&self) -> Option<std::time::Instant> {
         self.deadline.map(Instant::into_std)
@@ -62,7 +67,9 @@ impl Context {
 
     /// What tells that the call was cancelled, that its deadline has passed, or that the connection
     /// has ended. The handler itself is dropped at its next await then; this is for what it has
-    /// spawned, and for work that does not await.
+    /// spawned, and for work that does not await. With an
+    /// [idempotency key](Context::idempotency_key) the handler is not dropped, and this is all that
+    /// it learns of it.
     #[must_use]
     pub fn cancellation(&self) -> CancellationToken {
         self.peer
@@ -73,6 +80,14 @@ impl Context {
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// What repetitions of the call are known by, if its caller has given it a key with
+    /// [`Call::idempotency_key`](crate::Call::idempotency_key). The handler runs to its end then,
+    /// and once, also if the call is cancelled or its connection ends.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// What the caller sent along.

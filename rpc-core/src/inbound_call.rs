@@ -20,7 +20,7 @@ use crate::{
         begin_response, body_too_large, end_body, error_frame, error_options,
     },
     scratch,
-    status::{Code, Status},
+    status::{Code, Fate, Status},
     streaming::Streaming,
 };
 
@@ -218,6 +218,35 @@ impl Reply {
 
     pub(crate) fn panicked() -> Self {
         Reply::error(Status::new(Code::INTERNAL, "the handler panicked"))
+    }
+
+    /// A copy that answers any call: without the frame around its body, which names one.
+    pub(crate) fn detached(&self) -> Self {
+        let (outcome, start) = match &self.outcome {
+            Outcome::Encoded(start) => (Outcome::Response(Metadata::default()), *start),
+            Outcome::Response(metadata) => (Outcome::Response(metadata.clone()), 0),
+            Outcome::Error(status) => (Outcome::Error(status.clone()), 0),
+            Outcome::Nothing => (Outcome::Nothing, 0),
+        };
+        Reply {
+            outcome,
+            body: self.body[start..].to_vec(),
+        }
+    }
+
+    /// Whether it says that the call had no effect.
+    pub(crate) fn says_not_executed(&self) -> bool {
+        matches!(&self.outcome, Outcome::Error(status) if status.fate() == Fate::NotExecuted)
+    }
+
+    /// How many bytes it takes to keep a copy.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let beside = match &self.outcome {
+            Outcome::Encoded(_) | Outcome::Nothing => 0,
+            Outcome::Response(metadata) => metadata.bytes(),
+            Outcome::Error(status) => status.message().len(),
+        };
+        self.body_len() + beside
     }
 
     #[inline]

@@ -17,6 +17,7 @@ mod close;
 pub mod connection;
 mod context;
 mod error;
+mod idempotency;
 mod inbound_call;
 mod inherited;
 mod items;
@@ -42,10 +43,11 @@ pub use call::{
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
+pub use idempotency::KeptResults;
 pub use inbound_call::{InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
-pub use method::{MAX_ALIASES, Method, Methods};
+pub use method::{MAX_ALIASES, Method, Methods, StubMethod};
 pub use notification::{Broadcast, Delivery, Notification};
 pub use peer::Peer;
 pub use priority::Priority;
@@ -63,7 +65,7 @@ pub mod __private {
     pub use crate::{
         Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, DuplexCall,
         InboundCall, Method, Methods, Notification, Peer, Reply, RpcError, Status, StreamCall,
-        StreamCredit, Streaming, UploadCall,
+        StreamCredit, Streaming, StubMethod, UploadCall,
         body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
         service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
     };

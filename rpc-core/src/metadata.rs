@@ -1,5 +1,7 @@
 //! What travels with a call beside its arguments, and with its answer beside the result.
 
+use std::sync::Arc;
+
 use crate::{
     body::{Codec, bytes::Bytes},
     limits::Limits,
@@ -140,12 +142,15 @@ impl Metadata {
         self.check_limits(limits)
     }
 
+    /// How many bytes keys and values have.
+    pub(crate) fn bytes(&self) -> usize {
+        let entries = self.entries().iter();
+        entries.map(|(key, value)| key.len() + value.len()).sum()
+    }
+
     fn check_limits(&self, limits: &Limits) -> Result<(), Status> {
         let entries = self.entries();
-        let bytes: usize = entries
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum();
+        let bytes = self.bytes();
         if entries.len() <= limits.max_metadata_entries && bytes <= limits.max_metadata_bytes {
             return Ok(());
         }
@@ -229,13 +234,41 @@ pub(crate) struct CallOptions {
     /// Which streams the caller has in mind; absent where it says nothing of them.
     pub(crate) streams: Option<u64>,
     pub(crate) priority: Priority,
+    /// What repetitions of the call are known by.
+    pub(crate) idempotency_key: Option<Arc<str>>,
     pub(crate) metadata: Metadata,
 }
 
 /// Keys of options of REQUEST. The deadline is in milliseconds, 0 for none.
 const DEADLINE_MS: u64 = 1;
+const IDEMPOTENCY_KEY: u64 = 8;
+
+/// The longest idempotency key, in bytes.
+const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
+
+fn bad_idempotency_key() -> Status {
+    Status::new(
+        Code::INVALID_ARGUMENT,
+        "bad idempotency key: 1 to 128 bytes of printable ASCII without blanks",
+    )
+}
+
+fn is_idempotency_key(key: &str) -> bool {
+    (1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 impl CallOptions {
+    /// Checks what the user has said, before anything is sent.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), Status> {
+        if let Some(key) = &self.idempotency_key
+            && !is_idempotency_key(key)
+        {
+            return Err(bad_idempotency_key());
+        }
+        self.metadata.check(limits)
+    }
+
     pub(crate) fn write(&self, codec: Codec) -> OptionsBuilder {
         let mut options = OptionsBuilder::new(codec);
         if let Some(deadline_ms) = self.deadline_ms {
@@ -249,6 +282,9 @@ impl CallOptions {
         }
         if self.priority != Priority::Normal {
             options.uint(PRIORITY, self.priority as u64);
+        }
+        if let Some(key) = &self.idempotency_key {
+            options.text(IDEMPOTENCY_KEY, key);
         }
         self.metadata.write(&mut options);
         options
@@ -279,6 +315,12 @@ impl CallOptions {
                     result.priority = value.uint().map_or(Priority::Normal, Priority::from_wire);
                 }
                 OptionKey::Integer(STREAMS) => result.streams = value.uint(),
+                OptionKey::Integer(IDEMPOTENCY_KEY) => match value {
+                    OptionValue::Text(key) if is_idempotency_key(&key) => {
+                        result.idempotency_key = Some(key.into());
+                    }
+                    _ => return Err(bad_idempotency_key().with_fate(Fate::NotExecuted)),
+                },
                 // The body comes in pieces; that has been seen to.
                 OptionKey::Integer(TOTAL_BYTES) => {}
                 OptionKey::Integer(key @ (STREAM_ITEMS | STREAM_BYTES)) => {

@@ -20,6 +20,32 @@ pub const MAX_ALIASES: usize = 1024;
 pub struct Method {
     name: Arc<str>,
     alias: Option<u16>,
+    is_idempotent: bool,
+}
+
+/// A method as the macro names it in a stub's table.
+#[derive(Clone, Copy, Debug)]
+pub struct StubMethod {
+    name: &'static str,
+    is_idempotent: bool,
+}
+
+impl StubMethod {
+    /// A method under its name on the wire, without the service's.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        StubMethod {
+            name,
+            is_idempotent: false,
+        }
+    }
+
+    /// To execute a call of it a second time does no more than to execute it once.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.is_idempotent = true;
+        self
+    }
 }
 
 impl Method {
@@ -34,19 +60,31 @@ impl Method {
             return Method {
                 name: name.clone(),
                 alias: Some(*alias),
+                is_idempotent: false,
             };
         }
         let alias = (aliases.len() < MAX_ALIASES).then_some(aliases.len() as u16);
         if let Some(alias) = alias {
             aliases.insert(name.clone(), alias);
         }
-        Method { name, alias }
+        Method {
+            name,
+            alias,
+            is_idempotent: false,
+        }
     }
 
     /// `Service.method`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether to execute a call of it a second time does no more than to execute it once, as
+    /// `#[rpc(idempotent)]` says.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.is_idempotent
     }
 
     #[inline]
@@ -90,16 +128,19 @@ impl Methods {
 
     /// The methods of a service.
     #[must_use]
-    pub fn new(service: &str, methods: &[&str]) -> Self {
+    pub fn new(service: &str, methods: &[StubMethod]) -> Self {
         Methods(Table::Named(Self::table(service, methods)))
     }
 
     /// For the static behind [`Methods::from_static`].
     #[must_use]
-    pub fn table(service: &str, methods: &[&str]) -> Arc<[Method]> {
+    pub fn table(service: &str, methods: &[StubMethod]) -> Arc<[Method]> {
         methods
             .iter()
-            .map(|method| Method::new(service, method))
+            .map(|method| Method {
+                is_idempotent: method.is_idempotent,
+                ..Method::new(service, method.name)
+            })
             .collect()
     }
 
@@ -114,5 +155,22 @@ impl Methods {
             Table::Static(methods) => &methods[index],
             Table::Named(methods) => &methods[index],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_knows_which_of_its_methods_are_idempotent() {
+        const METHODS: &[StubMethod] = &[
+            StubMethod::new("post"),
+            StubMethod::new("count").idempotent(),
+        ];
+        let methods = Methods::new("Chat", METHODS);
+        assert_eq!(methods.get(1).name(), "Chat.count");
+        let are_idempotent = [0, 1].map(|index| methods.get(index).is_idempotent());
+        assert_eq!(are_idempotent, [false, true]);
     }
 }

@@ -16,6 +16,7 @@ use futures::future::OptionFuture;
 
 pub use crate::protocol::MethodKind;
 use crate::{
+    idempotency::{KeptResults, ResultCache},
     inbound_call::{InboundCall, Reply},
     protocol::{Resolve, StreamCredit, Target},
 };
@@ -179,6 +180,8 @@ where
 pub struct Router {
     services: Vec<Registered>,
     targets: HashMap<String, Target>,
+    /// Of all connections that use this router: a call may be repeated on another one.
+    results: Arc<ResultCache>,
 }
 
 struct Registered {
@@ -221,6 +224,15 @@ impl Router {
             service,
         });
         Ok(())
+    }
+
+    /// Says what is kept of calls with an idempotency key. To be said before calls come.
+    pub fn keep_results(&mut self, bounds: KeptResults) {
+        self.results = Arc::new(ResultCache::new(bounds));
+    }
+
+    pub(crate) fn results(&self) -> &Arc<ResultCache> {
+        &self.results
     }
 
     fn service_names(&self) -> impl Iterator<Item = &str> {

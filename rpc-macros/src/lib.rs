@@ -96,6 +96,9 @@ use proc_macro::TokenStream;
 ///   without the option it is the `Limits::stream_credit` of the end that reads. A caller may send
 ///   its first items before it knows what the method asks for, so for a stream that is taken the
 ///   option can give more than the limit and not less.
+/// - `#[rpc(idempotent)]`: to execute a call a second time does no more than to execute it once, as
+///   with reading, or with writing a given value. The client knows it, and may repeat a call of
+///   which it is not known whether it was executed. Not for notifications and methods with streams.
 ///
 /// # Methods
 /// Each is an `async fn` of `&self` without type parameters, or returns a stream. `cx: &Context`, at any place, is not

@@ -20,6 +20,7 @@ fn a_service_becomes_a_server_a_client_and_a_notifier() {
             pub trait Chat {
                 /// Posts a line and returns its number.
                 async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, ChatError>;
+                #[rpc(idempotent)]
                 async fn ping(&self) -> u64;
                 #[rpc(name = "search.v2", spawn)]
                 #[deprecated]
@@ -115,6 +116,7 @@ fn methods_that_cfgs_keep_apart_share_a_place_in_the_table() {
         quote! {
             trait System<S> {
                 #[cfg(unix)]
+                #[rpc(idempotent)]
                 async fn owner(&self) -> u32;
                 #[cfg(not(unix))]
                 async fn owner(&self) -> String;

@@ -7,7 +7,7 @@ use tokio::{
     sync::Semaphore,
 };
 use wirecall_core::{
-    Codec, ConnectionInfo, DuplicateService, Limits, Router, Service,
+    Codec, ConnectionInfo, DuplicateService, KeptResults, Limits, Router, Service,
     transport::memory::{self, MemoryEndpoint, MemoryListener},
 };
 
@@ -24,6 +24,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
 pub struct ServerBuilder {
     services: Vec<Arc<dyn Service>>,
     limits: Limits,
+    results: KeptResults,
     offer: Offer,
     max_connections: usize,
 }
@@ -53,6 +54,12 @@ impl ServerBuilder {
     /// What each connection may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What is kept of calls with an idempotency key, of all connections together.
+    pub fn kept_results(mut self, results: KeptResults) -> Self {
+        self.results = results;
         self
     }
 
@@ -109,6 +116,7 @@ impl ServerBuilder {
             return Err(BuildError::NoCodec);
         }
         let mut router = Router::default();
+        router.keep_results(self.results);
         for service in self.services {
             router.add(service)?;
         }
@@ -133,6 +141,7 @@ impl fmt::Debug for ServerBuilder {
         f.debug_struct("ServerBuilder")
             .field("services", &services)
             .field("limits", &self.limits)
+            .field("results", &self.results)
             .field("offer", &self.offer)
             .finish_non_exhaustive()
     }
@@ -154,6 +163,7 @@ impl Server {
         ServerBuilder {
             services: Vec::new(),
             limits: Limits::default(),
+            results: KeptResults::default(),
             offer: Offer {
                 path: "/".to_owned(),
                 codecs: Codec::ALL.to_vec(),
@@ -221,7 +231,8 @@ impl Server {
 
     /// Accepts connections until `shutdown` is ready. Then closes those that are open with 1001,
     /// which fails the calls that are in flight on them, and returns when they have ended: about
-    /// two seconds later where a client does not answer the Close, or reads no HTTP answer.
+    /// two seconds later where a client does not answer the Close, or reads no HTTP answer. Handlers
+    /// of calls with an idempotency key go on, and are not waited for.
     ///
     /// Dropping the future is like the end of [`Server::run`].
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {

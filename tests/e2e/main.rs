@@ -12,6 +12,7 @@ mod cancellation;
 mod connection_end;
 mod errors;
 mod hostile;
+mod idempotency;
 mod large_bodies;
 mod limits;
 mod metadata;

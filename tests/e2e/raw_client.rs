@@ -18,9 +18,9 @@ use wirecall::{Codec, Context, Limits, RpcError, Server};
 
 use crate::support::{soon, start, start_interop};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn open(address: SocketAddr, codec: Codec) -> Socket {
+pub async fn open(address: SocketAddr, codec: Codec) -> Socket {
     let mut request = format!("ws://{address}").into_client_request().unwrap();
     let subprotocol = codec.subprotocol().parse().unwrap();
     request
@@ -29,12 +29,12 @@ async fn open(address: SocketAddr, codec: Codec) -> Socket {
     connect_async(request).await.unwrap().0
 }
 
-async fn send_text(socket: &mut Socket, text: &str) {
+pub async fn send_text(socket: &mut Socket, text: &str) {
     socket.send(Message::text(text)).await.unwrap();
 }
 
 /// The next frames of a JSON connection: those of one message.
-async fn frames(socket: &mut Socket) -> Vec<Value> {
+pub async fn frames(socket: &mut Socket) -> Vec<Value> {
     let Message::Text(text) = soon(socket.next()).await.unwrap().unwrap() else {
         panic!("no text");
     };

@@ -103,6 +103,24 @@ where
         }
     }
 
+    /// Has the call executed once, however often it is repeated with the same key: also on another
+    /// connection, when nothing is known of what became of it on the first one. 1 to 128 bytes of
+    /// printable ASCII without blanks; another one fails the call with `INVALID_ARGUMENT` before
+    /// anything is sent.
+    ///
+    /// The callee executes the first call of a method with this key to its end, whatever becomes of
+    /// the call and of its connection. A repetition gets that call's answer, be it a result, with
+    /// its metadata, or an error. It has to have the same arguments. How long that holds, and for
+    /// what, the callee says with [`KeptResults`](crate::KeptResults); it does not outlive the
+    /// callee's process.
+    ///
+    /// Whoever uses the same key gets the same answer: take something that nobody else comes up
+    /// with, such as a random UUID, and take another one for another call.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.raw.options().idempotency_key = Some(key.into().into());
+        self
+    }
+
     /// Sends the request now and returns a handle to wait for the answer with, which borrows
     /// nothing. If as many calls are in flight as the peer allows, the request is sent once the
     /// handle is polled and there is room.

@@ -359,6 +359,12 @@ impl RawCall {
         self.streams.is_some_and(|spec| spec.kind.takes_stream())
     }
 
+    /// Whether the call may be executed twice, or is not although it is sent twice.
+    fn is_idempotent(&self) -> bool {
+        let has_key = |options: &CallOptions| options.idempotency_key.is_some();
+        self.methods.get(self.index).is_idempotent() || self.options.as_deref().is_some_and(has_key)
+    }
+
     /// Makes the call wait for the next session, if it failed with this one and may be sent again:
     /// it was not executed, or it may be executed twice.
     fn renew(&mut self, status: &Status) -> bool {
@@ -367,7 +373,8 @@ impl RawCall {
         }
         let may_be_repeated = match status.fate() {
             Fate::NotSent | Fate::NotExecuted => true,
-            Fate::Unknown | Fate::Executed => false,
+            Fate::Unknown => self.is_idempotent(),
+            Fate::Executed => false,
         };
         if !may_be_repeated {
             return false;
@@ -476,7 +483,7 @@ impl RawCall {
             }
         };
         if let Some(options) = &self.options {
-            let checked = options.metadata.check(&self.session.limits);
+            let checked = options.check(&self.session.limits);
             checked.map_err(|status| status.with_fate(Fate::NotSent))?;
         }
         Ok(match inherited::deadline() {

@@ -376,12 +376,14 @@ impl<T: Transport> Driver<T> {
                     generation,
                     deadline,
                     priority,
+                    idempotency_key,
                     metadata,
                 } => {
                     let stream = (generation > 0).then_some(StreamRef { id, generation });
                     let mut call =
                         self.inbound_call(Some(id), target, stream, body, deadline, metadata);
                     call.context.priority = priority;
+                    call.context.idempotency_key = idempotency_key;
                     if self.is_congested || !self.deferred.is_empty() {
                         self.deferred.push_back((id, target, call));
                     } else {
@@ -435,6 +437,7 @@ impl<T: Transport> Driver<T> {
                 id,
                 deadline,
                 priority: Priority::Normal,
+                idempotency_key: None,
                 metadata,
                 response: Mutex::default(),
             },

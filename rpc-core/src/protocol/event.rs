@@ -1,6 +1,6 @@
 //! What the protocol wants from the outside, and what it says to it.
 
-use std::task::Waker;
+use std::{sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -100,6 +100,8 @@ pub enum Event {
         deadline: Option<Instant>,
         /// How urgent its frames are.
         priority: Priority,
+        /// What repetitions of the call are known by. None for a call with a stream.
+        idempotency_key: Option<Arc<str>>,
         /// What the caller sent along.
         metadata: Metadata,
     },

@@ -3,17 +3,17 @@
 use tokio::time::Duration;
 use wirecall_core::{
     Code, Codec, MetadataValue,
-    protocol::{Event, Events, Frame, OptionsBuilder, Side},
+    protocol::{EncodedOptions, Event, Events, Frame, OptionsBuilder, Side},
 };
 
-use crate::end::{End, NOT_EXECUTED, cancel, limits, request};
+use crate::end::{End, NOT_EXECUTED, cancel, limits, notify, request, request_of};
 
 /// W-OPT-2, W-OPT-3: an even key that is not known refuses the call, an odd one is ignored.
 #[test]
 fn an_even_option_that_is_not_understood_refuses_that_call() {
     for codec in Codec::ALL {
         let mut even = OptionsBuilder::new(codec);
-        let even = even.uint(8, 1).clone().finish();
+        let even = even.uint(10, 1).clone().finish();
         let mut odd = OptionsBuilder::new(codec);
         let odd = odd.uint(3, 1).text(1001, "x").clone().finish();
         let mut acceptor = End::acceptor(codec, limits());
@@ -94,6 +94,68 @@ fn metadata_beyond_the_limits_refuses_that_call() {
     ];
     let refused = refused.map(|(id, code)| (id, code, NOT_EXECUTED));
     assert_eq!(acceptor.refusals(), refused);
+}
+
+fn with_key<'a>(frame: Frame<'a>, options: &'a EncodedOptions) -> Frame<'a> {
+    Frame {
+        options: options.as_options(),
+        ..frame
+    }
+}
+
+/// W-KEY-1: a key reaches the call, and one that is none refuses it.
+#[test]
+fn an_idempotency_key_is_a_short_word() {
+    for codec in Codec::ALL {
+        let mut acceptor = End::acceptor(codec, limits());
+        let longest = "x".repeat(128);
+        let too_long = "x".repeat(129);
+        let keys = ["!", "a\"b\\~", &longest];
+        for (id, key) in (3..).step_by(2).zip(keys) {
+            let options = OptionsBuilder::new(codec).text(8, key).clone().finish();
+            let frame = with_key(request(id), &options);
+            acceptor.receive(&[frame]).expect("a frame");
+            let Some(Event::Request {
+                idempotency_key, ..
+            }) = acceptor.events.last()
+            else {
+                panic!("{:?}", acceptor.events);
+            };
+            assert_eq!(idempotency_key.as_deref(), Some(key));
+        }
+        let bad = ["", "a b", "a\n", "ä", &too_long];
+        let mut bad: Vec<_> = bad
+            .map(|key| OptionsBuilder::new(codec).text(8, key).clone().finish())
+            .into();
+        bad.push(OptionsBuilder::new(codec).uint(8, 7).clone().finish());
+        for (id, options) in (11..).step_by(2).zip(&bad) {
+            let frame = with_key(request(id), options);
+            acceptor.receive(&[frame]).expect("a frame");
+        }
+        assert_eq!(acceptor.requests(), [3, 5, 7]);
+        let refused = [11, 13, 15, 17, 19, 21];
+        let refused = refused.map(|id| (id, Code::INVALID_ARGUMENT, NOT_EXECUTED));
+        assert_eq!(acceptor.refusals(), refused);
+    }
+}
+
+/// W-KEY-1, W-NOTE-5: a key is for calls without streams.
+#[test]
+fn an_idempotency_key_refuses_a_call_with_a_stream_and_drops_a_notification() {
+    for codec in Codec::ALL {
+        let mut acceptor = End::acceptor(codec, limits());
+        let options = OptionsBuilder::new(codec).text(8, "a").clone().finish();
+        let frames = [
+            with_key(request_of(3, "Chat.visitors"), &options),
+            with_key(request_of(5, "Chat.import"), &options),
+            with_key(request_of(7, "Chat.sum"), &options),
+            with_key(notify("Chat.kicked"), &options),
+        ];
+        acceptor.receive(&frames).expect("frames");
+        assert!(acceptor.events.is_empty(), "{:?}", acceptor.events);
+        let refused = [3, 5, 7].map(|id| (id, Code::UNIMPLEMENTED, NOT_EXECUTED));
+        assert_eq!(acceptor.refusals(), refused);
+    }
 }
 
 /// W-DL-1, W-DL-2: the call's own deadline, else the one that its caller has announced.

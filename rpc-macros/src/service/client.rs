@@ -48,7 +48,7 @@ fn inherent(contract: &Contract) -> TokenStream {
     let (parameters, arguments, conditions) = generics.split_for_impl();
     let marker = contract.generics.marker_value();
     let table = Table::new(methods.iter());
-    let names: Vec<&str> = table.names().collect();
+    let stub_methods = table.stub_methods(contract);
     let stubs = methods
         .iter()
         .map(|method| stub(method, table.index(method), contract));
@@ -63,7 +63,7 @@ fn inherent(contract: &Contract) -> TokenStream {
             #visibility fn new(peer: impl ::core::convert::AsRef<#private::Peer>) -> Self {
                 static METHODS: ::std::sync::LazyLock<::std::sync::Arc<[#private::Method]>> =
                     ::std::sync::LazyLock::new(|| {
-                        #private::Methods::table(#wire_name, &[#(#names),*])
+                        #private::Methods::table(#wire_name, &[#(#stub_methods),*])
                     });
                 Self {
                     peer: ::core::clone::Clone::clone(peer.as_ref()),
@@ -80,7 +80,7 @@ fn inherent(contract: &Contract) -> TokenStream {
             ) -> Self {
                 Self {
                     peer: ::core::clone::Clone::clone(peer.as_ref()),
-                    methods: #private::Methods::new(service, &[#(#names),*]),
+                    methods: #private::Methods::new(service, &[#(#stub_methods),*]),
                     #marker
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proc_macro2::{Literal, Span, TokenStream};
-use quote::format_ident;
+use quote::{format_ident, quote};
 use syn::{
     Attribute, GenericParam, Ident, ItemTrait, TraitItem, Visibility, spanned::Spanned as _,
 };
@@ -191,8 +191,25 @@ impl<'a> Table<'a> {
         self.rows.iter().copied()
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    fn names(&self) -> impl Iterator<Item = &str> {
         self.rows().map(|row| row.wire_name.text.as_str())
+    }
+
+    /// The rows as a stub's table has them.
+    pub(super) fn stub_methods(&self, contract: &Contract) -> Vec<TokenStream> {
+        let private = &contract.private;
+        let row = |row: &Method| {
+            let name = &row.wire_name.text;
+            // Whichever of those that share the row is the one: it is safe to take it for one.
+            let is_idempotent = contract
+                .methods
+                .iter()
+                .filter(|method| method.wire_name.text == *name)
+                .all(|method| method.is_idempotent);
+            let idempotent = is_idempotent.then(|| quote!(.idempotent()));
+            quote!(#private::StubMethod::new(#name) #idempotent)
+        };
+        self.rows().map(row).collect()
     }
 
     /// The place of a method in the table.

@@ -29,6 +29,8 @@ pub(super) struct Method {
     pub(super) spawn: bool,
     /// How much of its streams may be on its way, if it says so.
     pub(super) credit: Option<Credit>,
+    /// Whether a second execution does no more than the first.
+    pub(super) is_idempotent: bool,
     pub(super) docs: Vec<Attribute>,
     pub(super) cfgs: Vec<Attribute>,
     pub(super) deprecated: Vec<Attribute>,
@@ -134,6 +136,7 @@ impl Method {
             is_async: signature.asyncness.is_some(),
             spawn: options.spawn,
             credit: options.credit,
+            is_idempotent: options.idempotent.is_some(),
             docs: with_attribute("doc"),
             cfgs: with_attribute("cfg"),
             deprecated: with_attribute("deprecated"),
@@ -146,6 +149,19 @@ impl Method {
                 credit.span,
                 "a credit is for streams: this method neither takes nor returns one",
             );
+        }
+        match (options.idempotent, method.kind()) {
+            (None, _) | (_, Kind::Unary) => {}
+            (Some(span), Kind::Notification) => errors.at_span(
+                span,
+                "`idempotent` is for calls, which may be repeated when no answer has come: \
+                 a notification has none",
+            ),
+            (Some(span), _) => errors.at_span(
+                span,
+                "`idempotent` is for calls, which may be repeated when no answer has come: \
+                 one with a stream cannot be",
+            ),
         }
         method
     }

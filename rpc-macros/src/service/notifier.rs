@@ -57,7 +57,7 @@ fn inherent<'a>(
     let (parameters, arguments, conditions) = generics.split_for_impl();
     let marker = contract.generics.marker_value();
     let table = Table::new(notifications.clone());
-    let names: Vec<&str> = table.names().collect();
+    let stub_methods = table.stub_methods(contract);
     let senders = notifications.map(|method| sender(method, table.index(method), contract));
     quote! {
         #[allow(dead_code, deprecated, clippy::too_many_arguments, clippy::type_complexity)]
@@ -71,7 +71,7 @@ fn inherent<'a>(
             ) -> Self {
                 static METHODS: ::std::sync::LazyLock<::std::sync::Arc<[#private::Method]>> =
                     ::std::sync::LazyLock::new(|| {
-                        #private::Methods::table(#wire_name, &[#(#names),*])
+                        #private::Methods::table(#wire_name, &[#(#stub_methods),*])
                     });
                 let peers = ::core::iter::Iterator::map(
                     ::core::iter::IntoIterator::into_iter(audience),
@@ -87,7 +87,7 @@ fn inherent<'a>(
             /// Sends to the service that the peers serve under another name.
             #[must_use]
             #visibility fn named(mut self, service: &str) -> Self {
-                self.methods = #private::Methods::new(service, &[#(#names),*]);
+                self.methods = #private::Methods::new(service, &[#(#stub_methods),*]);
                 self
             }
 

@@ -54,6 +54,8 @@ pub(super) struct MethodOptions {
     pub(super) spawn: bool,
     /// How much of a stream may be on its way, if it is not what the connection has.
     pub(super) credit: Option<Credit>,
+    /// Where it says that a second execution does no more than the first.
+    pub(super) idempotent: Option<Span>,
     pub(super) is_notification: bool,
 }
 
@@ -103,9 +105,12 @@ impl MethodOptions {
                 }
                 self.credit = Some(Credit::parse(&meta)?);
                 Ok(())
+            } else if meta.path.is_ident("idempotent") {
+                self.idempotent = Some(meta.path.span());
+                Ok(())
             } else {
                 Err(meta.error(
-                    "no such option: there are `name = \"…\"`, `spawn` and \
+                    "no such option: there are `name = \"…\"`, `spawn`, `idempotent` and \
                      `credit(items = …, bytes = …)`",
                 ))
             }

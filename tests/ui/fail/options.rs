@@ -15,6 +15,21 @@ trait Misspelt {
     #[rpc(name = "three")]
     #[rpc(name = "four")]
     async fn twice_apart(&self);
+    #[rpc(idempotent = true)]
+    async fn idempotent_value(&self);
+}
+
+#[wirecall::service]
+trait NotRepeated {
+    #[rpc(idempotent)]
+    #[notify]
+    async fn told(&self);
+    #[rpc(name = "all", idempotent)]
+    async fn down(&self) -> impl futures::Stream<Item = u64>;
+    #[rpc(idempotent)]
+    async fn up(&self, values: wirecall::Streaming<u64>);
+    #[rpc(idempotent)]
+    fn both(&self, values: wirecall::Streaming<u64>) -> impl futures::Stream<Item = u64>;
 }
 
 #[wirecall::service(name = "a", name = "b")]

@@ -16,7 +16,10 @@ trait Chat {
 
 #[rpc::service(crate = crate::deep::wirecall)]
 trait Path {
+    #[rpc(idempotent)]
     async fn ping(&self);
+    #[rpc(name = "find", idempotent, spawn)]
+    async fn search(&self, words: &str) -> Option<u64>;
 }
 
 #[rpc::service(crate = "deep::wirecall", name = "other-name/2")]

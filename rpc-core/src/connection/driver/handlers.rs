@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     task::{Context, Waker},
     time::Duration,
 };
@@ -12,16 +13,23 @@ use tokio::time::Instant;
 use super::{Driver, FRAMES_A_STEP, Lane};
 use crate::{
     connection::shared::{HandlerGuard, LaneGuard},
+    idempotency::Arrival,
     inbound_call::{InboundCall, Reply},
     inherited::{self, Scoped},
     protocol::{CallId, MethodKind, Target},
     scratch,
-    service::Dispatched,
+    service::{Dispatched, Dispatcher},
     transport::Transport,
 };
 
 /// A handler whose first poll takes longer has held up its connection.
 pub(super) const SLOW_POLL: Duration = Duration::from_micros(100);
+
+/// What a handler ends with, if only a panic.
+async fn ended(handler: impl Future<Output = Option<Reply>>) -> Reply {
+    let reply = AssertUnwindSafe(handler).catch_unwind().await;
+    reply.ok().flatten().unwrap_or_else(Reply::panicked)
+}
 
 impl<T: Transport> Driver<T> {
     #[inline]
@@ -32,28 +40,17 @@ impl<T: Transport> Driver<T> {
         target: Target,
         call: InboundCall,
     ) {
+        if let Some(key) = &call.context.idempotency_key {
+            let key = key.clone();
+            return self.start_once(id, target, key, call);
+        }
         // A stream's deadline ends when it is accepted: its handler's calls do not inherit it.
         let deadline = call
             .context
             .deadline
             .filter(|_| target.kind == MethodKind::Unary);
         match inherited::scope(deadline, || self.dispatch(cx, target, call)) {
-            Dispatched::Done(reply) => {
-                let reply = reply.limited(self.max_body_bytes);
-                if reply.is_large() {
-                    let (body, metadata) = reply.into_large();
-                    self.work.answers.large.push((id, body, metadata));
-                    // One at a time: the next may have to wait until this one is written.
-                    self.is_congested = true;
-                    return;
-                }
-                let frame = reply.into_frame(id, self.shared.codec);
-                let out = &mut self.work.answers.bytes;
-                out.extend_from_slice(&frame);
-                scratch::put(frame);
-                self.work.answers.ends.push((id, out.len()));
-                self.is_congested |= out.len() > self.room_bytes;
-            }
+            Dispatched::Done(reply) => self.answer(id, reply),
             Dispatched::Pending(handler) => {
                 let guard = HandlerGuard::new(self.shared.clone(), id, self.max_body_bytes);
                 let handler = Scoped {
@@ -61,8 +58,7 @@ impl<T: Transport> Driver<T> {
                     future: handler,
                 };
                 let task = tokio::spawn(async move {
-                    let reply = AssertUnwindSafe(handler).catch_unwind().await;
-                    let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
+                    let reply = ended(handler).await;
                     guard.answer(reply).await;
                 });
                 self.work.spawned.push((id, task.abort_handle()));
@@ -70,25 +66,79 @@ impl<T: Transport> Driver<T> {
         }
     }
 
+    /// Leaves the answer of a call that has ended in place.
+    #[inline]
+    fn answer(&mut self, id: CallId, reply: Reply) {
+        let reply = reply.limited(self.max_body_bytes);
+        if reply.is_large() {
+            let (body, metadata) = reply.into_large();
+            self.work.answers.large.push((id, body, metadata));
+            // One at a time: the next may have to wait until this one is written.
+            self.is_congested = true;
+            return;
+        }
+        let frame = reply.into_frame(id, self.shared.codec);
+        let out = &mut self.work.answers.bytes;
+        out.extend_from_slice(&frame);
+        scratch::put(frame);
+        self.work.answers.ends.push((id, out.len()));
+        self.is_congested |= out.len() > self.room_bytes;
+    }
+
+    /// Starts the first call with an idempotency key; a further one gets the answer of the first.
+    #[cold]
+    fn start_once(&mut self, id: CallId, target: Target, key: Arc<str>, call: InboundCall) {
+        let results = self.router.results();
+        match results.arrive(target, key, call.codec, &call.body) {
+            Arrival::First(execution) => {
+                // Nobody aborts this task: the handler runs to its end, and keeps its call's slot
+                // until then. A deadline that does not end it is not inherited either.
+                let dispatched = self.dispatcher(target).dispatch(None, call);
+                let guard = HandlerGuard::new(self.shared.clone(), id, self.max_body_bytes);
+                tokio::spawn(async move {
+                    let reply = match dispatched {
+                        Dispatched::Done(reply) => reply,
+                        Dispatched::Pending(handler) => ended(handler).await,
+                    };
+                    execution.end(&reply);
+                    guard.answer(reply).await;
+                });
+            }
+            Arrival::Repeated(repetition) => {
+                let guard = HandlerGuard::new(self.shared.clone(), id, self.max_body_bytes);
+                let task = tokio::spawn(async move {
+                    let reply = repetition.reply().await;
+                    guard.answer(reply).await;
+                });
+                self.work.spawned.push((id, task.abort_handle()));
+            }
+            Arrival::Answered(reply) => self.answer(id, reply),
+        }
+    }
+
     #[inline]
     fn dispatch(&mut self, cx: &mut Context<'_>, target: Target, call: InboundCall) -> Dispatched {
-        if self.dispatchers.is_empty() {
-            self.dispatchers.resize_with(self.router.len(), || None);
-        }
-        let dispatcher = self.dispatchers[target.service as usize]
-            .get_or_insert_with(|| self.router.dispatcher(target));
         if self.router.spawns(target) {
-            return dispatcher.dispatch(None, call);
+            return self.dispatcher(target).dispatch(None, call);
         }
         if !self.suspicious {
-            return dispatcher.dispatch(Some(cx), call);
+            return self.dispatcher(target).dispatch(Some(cx), call);
         }
         let before = Instant::now();
-        let dispatched = dispatcher.dispatch(Some(cx), call);
+        let dispatched = self.dispatcher(target).dispatch(Some(cx), call);
         if before.elapsed() > SLOW_POLL {
             self.router.was_slow(target);
         }
         dispatched
+    }
+
+    #[inline]
+    fn dispatcher(&mut self, target: Target) -> &mut Box<dyn Dispatcher> {
+        if self.dispatchers.is_empty() {
+            self.dispatchers.resize_with(self.router.len(), || None);
+        }
+        self.dispatchers[target.service as usize]
+            .get_or_insert_with(|| self.router.dispatcher(target))
     }
 
     /// Cancels a handler, or a call that has not been started.

@@ -93,6 +93,13 @@ impl Connection {
             );
             return self.refuse(id, &status.with_fate(Fate::NotExecuted));
         }
+        if options.idempotency_key.is_some() && target.kind != MethodKind::Unary {
+            let status = Status::new(
+                Code::UNIMPLEMENTED,
+                "an idempotency key is for calls without streams",
+            );
+            return self.refuse(id, &status.with_fate(Fate::NotExecuted));
+        }
         if !self.has_slot(id) {
             let status = Status::new(
                 Code::RESOURCE_EXHAUSTED,
@@ -138,6 +145,7 @@ impl Connection {
             body: message.slice_ref(payload),
             deadline,
             priority: options.priority,
+            idempotency_key: options.idempotency_key,
             metadata: options.metadata,
         });
     }
@@ -195,12 +203,14 @@ impl Connection {
             .resolve(method, methods)
             .filter(|target| target.kind == MethodKind::Notification);
         match (target, self.call_options(frame)) {
-            (Some(target), Ok(options)) => events.queue.push(Event::Notification {
-                target,
-                body: message.slice_ref(frame.payload),
-                metadata: options.metadata,
-                volatile,
-            }),
+            (Some(target), Ok(options)) if options.idempotency_key.is_none() => {
+                events.queue.push(Event::Notification {
+                    target,
+                    body: message.slice_ref(frame.payload),
+                    metadata: options.metadata,
+                    volatile,
+                })
+            }
             // Nobody waits for an answer that could say what is wrong.
             _ if volatile => {}
             _ => self.notification_handled(),
