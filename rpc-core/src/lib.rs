@@ -51,7 +51,7 @@ pub use method::{MAX_ALIASES, Method, Methods, StubMethod};
 pub use notification::{Broadcast, Delivery, Notification};
 pub use peer::Peer;
 pub use priority::Priority;
-pub use protocol::StreamCredit;
+pub use protocol::{Heartbeat, StreamCredit};
 pub use service::{DuplicateService, Router, Service};
 pub use status::{Code, Fate, Status};
 pub use streaming::Streaming;

@@ -20,5 +20,6 @@ mod negotiation;
 mod notifications;
 mod raw_client;
 mod relay_itself;
+mod resume;
 mod services;
 mod streams;
