@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, Uri};
 use tokio::net::TcpStream;
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo,
+    CloseCode, Codec, ConnectionInfo, Limits,
     transport::{
         self, MessageKind, Received, Role, Transport, TransportError, WebSocket,
         memory::MemoryTransport,
@@ -39,13 +39,13 @@ pub(crate) async fn link(
     endpoint: &Endpoint,
     codecs: &[Codec],
     headers: &HeaderMap,
-    max_message_bytes: usize,
+    limits: &Limits,
 ) -> Result<Linked, ConnectError> {
     match &endpoint.0 {
         Kind::Url(url) => {
             let target = endpoint::parse(url)?;
             let stream = TcpStream::connect((&*target.host, target.port)).await?;
-            transport::tune(&stream)?;
+            transport::tune(&stream, limits.heartbeat.map(|own| own.dead_after()))?;
             let mut info = ConnectionInfo::default();
             info.peer_addr = stream.peer_addr().ok();
             info.local_addr = stream.local_addr().ok();
@@ -56,7 +56,7 @@ pub(crate) async fn link(
                 upgraded.stream,
                 upgraded.read_ahead,
                 Role::Client,
-                max_message_bytes,
+                limits.max_message_bytes,
             );
             Ok(Linked {
                 link: Link::WebSocket(Box::new(socket)),

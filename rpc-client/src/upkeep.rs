@@ -70,7 +70,7 @@ impl Dialler {
             let Attempt {
                 endpoint, headers, ..
             } = attempt;
-            link(&endpoint, codecs, &headers, self.limits.max_message_bytes).await
+            link(&endpoint, codecs, &headers, &self.limits).await
         };
         match timeout(limit, Box::pin(dialled)).await {
             Ok(linked) => linked,

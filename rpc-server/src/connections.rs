@@ -151,14 +151,16 @@ impl Connections {
     /// Closes those that are open, and those that come too late to see it.
     pub(crate) fn close_peers(&self) {
         self.shutdown.cancel();
-        for peer in self.peers() {
+        for (_, peer) in self.peers() {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");
         }
     }
 
-    /// Those that are open, or wait for their clients.
-    pub(crate) fn peers(&self) -> Vec<Peer> {
-        self.lock().open.values().cloned().collect()
+    /// Those that are open, or wait for their clients, each with a number of its own.
+    pub(crate) fn peers(&self) -> Vec<(u64, Peer)> {
+        let peers = self.lock();
+        let open = peers.open.iter();
+        open.map(|(key, peer)| (*key, peer.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Peers> {

@@ -1,7 +1,7 @@
 //! Leaving without losing anything: clients are asked to go elsewhere, and finish here what they have
 //! begun.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use wirecall_core::{CloseCode, Peer};
@@ -10,6 +10,15 @@ use crate::connections::Connections;
 
 /// How often the connections are looked at that have not left.
 const LOOK: Duration = Duration::from_millis(20);
+
+const GOING_DOWN: &str = "the server is going down";
+
+/// When one client is asked to go.
+struct Turn {
+    at: Instant,
+    /// Whether it was closed since.
+    is_over: bool,
+}
 
 /// How a server leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +39,8 @@ impl Drain {
         }
     }
 
-    /// Clients leave at random points of this time, so that they do not all come to the next server
-    /// at once. A quarter of the grace, at most 10 s, by default.
+    /// Clients are asked to go at random points of this time, so that they do not all come to the next
+    /// server at once. A quarter of the grace, at most 10 s, by default.
     pub fn spread(mut self, spread: Duration) -> Self {
         self.spread = Some(spread);
         self
@@ -85,25 +94,32 @@ impl ServerHandle {
         connections.not_ready.cancel();
         let most = drain.grace / 4;
         let spread = drain.spread.unwrap_or(most.min(Duration::from_secs(10)));
-        let begun = Instant::now();
-        let end = begun + drain.grace;
+        let end = Instant::now() + drain.grace;
         let mut drained = Drained::default();
-        let mut known = 0;
+        // When each of them is asked, or was.
+        let mut turns: HashMap<u64, Turn> = HashMap::new();
         loop {
+            let now = Instant::now();
             let peers = connections.peers();
-            drained.left += known_gone(known, peers.len());
-            known = peers.len();
-            if peers.is_empty() || connections.shutdown.is_cancelled() || Instant::now() >= end {
+            if peers.is_empty() || connections.shutdown.is_cancelled() || now >= end {
                 break;
             }
-            for peer in peers {
-                // Also those whose upgrade was on its way. Once each.
-                peer.go_away(CloseCode::MOVED, spread, drain.url.clone());
-                // One that does not listen, or has nothing to go back for.
-                if begun.elapsed() > spread + drain.grace / 4 && is_idle(&peer) {
-                    peer.close(CloseCode::MOVED, "the server is going down");
+            for (key, peer) in peers {
+                // Also one whose upgrade was on its way.
+                let turn = turns.entry(key).or_insert_with(|| Turn {
+                    at: now + spread.mul_f64(rand::random::<f64>()),
+                    is_over: false,
+                });
+                if turn.at > now {
+                    continue;
+                }
+                // Only the first time counts.
+                peer.go_away(CloseCode::MOVED, Duration::ZERO, drain.url.clone());
+                // It does not listen, or has nothing to come back for.
+                if !turn.is_over && now - turn.at > most && is_idle(&peer) {
+                    turn.is_over = true;
                     drained.closed += 1;
-                    known -= 1;
+                    peer.close(CloseCode::MOVED, GOING_DOWN);
                 }
             }
             let look = timeout_at(end, connections.shutdown.cancelled());
@@ -112,17 +128,23 @@ impl ServerHandle {
                 () = sleep(LOOK) => {}
             }
         }
-        for peer in connections.peers() {
+        for (key, peer) in connections.peers() {
+            let turn = turns.entry(key).or_insert(Turn {
+                at: end,
+                is_over: false,
+            });
             let (_, calls) = peer.in_flight();
             match calls {
+                _ if turn.is_over => {}
                 0 => drained.closed += 1,
                 calls => {
                     drained.cut += 1;
                     drained.calls_cut += calls;
                 }
             }
-            peer.close(CloseCode::MOVED, "the server is going down");
+            peer.close(CloseCode::MOVED, GOING_DOWN);
         }
+        drained.left = turns.len() - drained.closed - drained.cut;
         self.stop();
         connections.tasks.close();
         connections.tasks.wait().await;
@@ -139,9 +161,4 @@ impl ServerHandle {
 
 fn is_idle(peer: &Peer) -> bool {
     peer.in_flight() == (0, 0)
-}
-
-/// How many have gone since there were so many.
-fn known_gone(before: usize, now: usize) -> usize {
-    before.saturating_sub(now)
 }

@@ -98,6 +98,14 @@ pub struct Heartbeat {
     pub timeout: Duration,
 }
 
+impl Heartbeat {
+    /// After so long without a byte the peer is gone.
+    #[must_use]
+    pub fn dead_after(&self) -> Duration {
+        self.interval.saturating_add(self.timeout)
+    }
+}
+
 impl Default for Heartbeat {
     /// 25 s and 10 s: NAT boxes and proxies forget connections that are idle for minutes.
     fn default() -> Self {

@@ -19,6 +19,8 @@ const HELD_UP: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     /// When to look again; never, without a heartbeat.
     due: Option<Instant>,
+    /// Whether that has come.
+    is_due: bool,
     /// When something was last read.
     pub(super) heard: Option<Instant>,
     /// When that was last looked at, and how many bytes had been read and written by then.
@@ -120,6 +122,7 @@ impl<T: Transport> Driver<T> {
             return Ok(());
         }
         let now = Instant::now();
+        self.life.is_due = self.life.due.is_some_and(|due| due <= now);
         if self.hello_deadline.is_some_and(|deadline| deadline <= now) {
             return Err(CloseReason::local(
                 CloseCode::HELLO_TIMEOUT,
@@ -177,16 +180,14 @@ impl<T: Transport> Driver<T> {
     /// Looks whether the peer has given a sign of life, once that is due. What has come was read
     /// before: when this process was held up, the peer is not to blame.
     pub(super) fn check_life(&mut self) -> Result<(), CloseReason> {
-        let Some(due) = self.life.due else {
+        let Some(due) = self.life.due.filter(|_| self.life.is_due) else {
             return Ok(());
         };
+        self.life.is_due = false;
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
         let now = Instant::now();
-        if now < due {
-            return Ok(());
-        }
         let shared = self.shared.clone();
         let mut state = shared.lock();
         let Some(heartbeat) = state.connection.heartbeat() else {
