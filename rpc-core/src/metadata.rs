@@ -7,8 +7,8 @@ use crate::{
     limits::Limits,
     priority::Priority,
     protocol::{
-        OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, STREAM_BYTES, STREAM_ITEMS,
-        STREAMS, StreamCredit, TOTAL_BYTES,
+        MethodKind, OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, STREAM_BYTES,
+        STREAM_ITEMS, STREAMS, StreamCredit, TOTAL_BYTES,
     },
     status::{Code, Fate, Status},
 };
@@ -267,6 +267,12 @@ impl CallOptions {
             return Err(bad_idempotency_key());
         }
         self.metadata.check(limits)
+    }
+
+    /// Whether a method of this shape can be called like this: only a call without streams can have
+    /// an idempotency key.
+    pub(crate) fn suit(&self, kind: MethodKind) -> bool {
+        self.idempotency_key.is_none() || kind == MethodKind::Unary
     }
 
     pub(crate) fn write(&self, codec: Codec) -> OptionsBuilder {

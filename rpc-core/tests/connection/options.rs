@@ -155,6 +155,23 @@ fn an_idempotency_key_refuses_a_call_with_a_stream_and_drops_a_notification() {
         assert!(acceptor.events.is_empty(), "{:?}", acceptor.events);
         let refused = [3, 5, 7].map(|id| (id, Code::UNIMPLEMENTED, NOT_EXECUTED));
         assert_eq!(acceptor.refusals(), refused);
+        // Before its body has come, too.
+        let options = OptionsBuilder::new(codec)
+            .uint(0, 100_000)
+            .text(8, "a")
+            .clone()
+            .finish();
+        let payload = match codec {
+            Codec::MessagePack => b"\x91".as_slice(),
+            _ => br#""[""#,
+        };
+        let first_piece = Frame {
+            payload,
+            ..with_key(request_of(9, "Chat.import"), &options)
+        };
+        acceptor.receive(&[first_piece]).expect("a frame");
+        let refused = [(9, Code::UNIMPLEMENTED, NOT_EXECUTED)];
+        assert_eq!(acceptor.refusals(), refused);
     }
 }
 

@@ -45,10 +45,13 @@ impl Connection {
         if let Head::Request { id, method } = &frame.head {
             self.check_new(*id)?;
             // What would be refused in the end is refused before its body has come.
-            let is_callable = self
-                .resolve(method, methods)
-                .is_some_and(|target| target.kind != MethodKind::Notification);
-            if !is_callable || !self.has_slot(*id) || self.call_options(frame).is_err() {
+            let is_callable = match (self.resolve(method, methods), self.call_options(frame)) {
+                (Some(target), Ok(options)) => {
+                    target.kind != MethodKind::Notification && options.suit(target.kind)
+                }
+                _ => false,
+            };
+            if !is_callable || !self.has_slot(*id) {
                 let without_body = Frame {
                     payload: &[],
                     ..frame.clone()

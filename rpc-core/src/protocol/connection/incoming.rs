@@ -93,7 +93,7 @@ impl Connection {
             );
             return self.refuse(id, &status.with_fate(Fate::NotExecuted));
         }
-        if options.idempotency_key.is_some() && target.kind != MethodKind::Unary {
+        if !options.suit(target.kind) {
             let status = Status::new(
                 Code::UNIMPLEMENTED,
                 "an idempotency key is for calls without streams",
@@ -203,7 +203,7 @@ impl Connection {
             .resolve(method, methods)
             .filter(|target| target.kind == MethodKind::Notification);
         match (target, self.call_options(frame)) {
-            (Some(target), Ok(options)) if options.idempotency_key.is_none() => {
+            (Some(target), Ok(options)) if options.suit(target.kind) => {
                 events.queue.push(Event::Notification {
                     target,
                     body: message.slice_ref(frame.payload),
