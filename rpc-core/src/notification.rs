@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     body::{self, Codec},
     connection::Shared,
     error::CallError,
+    line::NextSession,
     method::{Method, Methods},
     peer::Peer,
     priority::Priority,
@@ -40,6 +41,8 @@ pub struct Notification<A> {
     arguments: A,
     ticket: Option<Ticket>,
     deadline: Option<Instant>,
+    /// The session is over: what comes after it.
+    next: Option<NextSession>,
 }
 
 impl<A: Serialize> Notification<A> {
@@ -52,6 +55,7 @@ impl<A: Serialize> Notification<A> {
             arguments,
             ticket: None,
             deadline: None,
+            next: None,
         }
     }
 }
@@ -61,6 +65,11 @@ impl<A: Serialize> Future for Notification<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if let Some(next) = &mut this.next {
+            let next = ready!(next.as_mut().poll(cx));
+            this.next = None;
+            this.session = next?;
+        }
         let shared = this.session.clone();
         if let Some(ticket) = this.ticket {
             let turn =
@@ -80,7 +89,7 @@ impl<A: Serialize> Future for Notification<A> {
             if turn.is_pending() {
                 return Poll::Pending;
             }
-        } else {
+        } else if this.deadline.is_none() {
             let timeout = shared.limits.default_deadline;
             this.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         }
@@ -108,7 +117,14 @@ impl<A: Serialize> Future for Notification<A> {
                 Poll::Pending
             }
             Ok(_) => Poll::Ready(Ok(())),
-            Err(status) => Poll::Ready(Err(status.into())),
+            Err(status) => {
+                this.next = shared.next(&status, this.deadline);
+                if this.next.is_none() {
+                    return Poll::Ready(Err(status.into()));
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         }
     }
 }

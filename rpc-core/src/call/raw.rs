@@ -368,7 +368,7 @@ impl RawCall {
     /// Makes the call wait for the next session, if it failed with this one and may be sent again:
     /// it was not executed, or it may be executed twice.
     fn renew(&mut self, status: &Status) -> bool {
-        if status.code() != Code::UNAVAILABLE || !self.is_repeatable {
+        if !self.is_repeatable {
             return false;
         }
         let may_be_repeated = match status.fate() {
@@ -379,20 +379,14 @@ impl RawCall {
         if !may_be_repeated {
             return false;
         }
-        let Some(line) = self.session.line.get().filter(|line| !line.fails_fast()) else {
+        let Deadline::At(deadline) = self.deadline else {
             return false;
         };
-        if !self.session.is_over() {
-            // It has failed for another reason.
+        let Some(next) = self.session.next(status, deadline) else {
             return false;
-        }
-        let deadline = match self.deadline {
-            Deadline::At(deadline) => deadline,
-            _ => return false,
         };
-        let last = self.session.clone();
         self.has_waited = true;
-        self.phase = Phase::Renewing(line.after(last, deadline, status.fate()));
+        self.phase = Phase::Renewing(next);
         true
     }
 

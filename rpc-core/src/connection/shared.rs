@@ -19,9 +19,10 @@ use crate::{
     context::ConnectionInfo,
     inbound_call::Reply,
     limits::Limits,
-    line::{Line, LineRef},
+    line::{Line, LineRef, NextSession},
     protocol::{CallId, Connection, Side},
     scratch,
+    status::{Code, Status},
 };
 
 /// One connection, as everyone but its own task sees it.
@@ -188,6 +189,18 @@ impl Shared {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
         state.connection.is_over() || state.close.is_some()
+    }
+
+    /// The session after this one, for what has failed here with a status and may be sent there
+    /// instead; nothing, if it has failed for another reason than that this session is over.
+    pub(crate) fn next(
+        self: &Arc<Self>,
+        status: &Status,
+        deadline: Option<Instant>,
+    ) -> Option<NextSession> {
+        let line = self.line.get().filter(|line| !line.fails_fast())?;
+        let is_for_that = status.code() == Code::UNAVAILABLE && self.is_over();
+        is_for_that.then(|| line.after(self.clone(), deadline, status.fate()))
     }
 
     /// Whether calls fail at once while there is no connection.
