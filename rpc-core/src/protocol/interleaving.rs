@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::{
     Admission, Answer, Batch, CallId, Connection, Event, Events, Frame, Frames, Head, ItemQueue,
-    MethodKind, Outgoing, Position, Received, Resolve, Side, StreamCredit, StreamRef, StreamSpec,
-    Target, error_frame, error_options,
+    MethodKind, Offer, Outgoing, Position, Received, Resolve, ResumeToken, Side, StreamCredit,
+    StreamRef, StreamSpec, Target, error_frame, error_options,
 };
 use crate::{
     Code, Codec, Fate, Limits, Metadata, Priority, Status, metadata::CallOptions, method::Method,
@@ -189,6 +189,14 @@ struct World {
     seen: HashMap<CallId, Seen>,
     requests: usize,
     terminals: usize,
+    is_cut: bool,
+}
+
+fn offer() -> Offer {
+    Offer {
+        token: ResumeToken::new("token"),
+        window: Duration::from_secs(60),
+    }
 }
 
 fn side(end: usize) -> Side {
@@ -227,8 +235,12 @@ impl World {
                 .outbound_queue_bytes(outbound_queue_bytes)
                 .default_deadline(None);
             limits.stream_credit = credits[end];
+            let mut connection = Connection::new(side(end), codec, limits);
+            if side(end) == Side::Acceptor {
+                connection.offer_resume(offer());
+            }
             End {
-                connection: Connection::new(side(end), codec, limits),
+                connection,
                 announced: credits[end],
                 inbox: VecDeque::new(),
                 position: Position::default(),
@@ -243,6 +255,7 @@ impl World {
             seen: HashMap::new(),
             requests: 0,
             terminals: 0,
+            is_cut: false,
         }
     }
 
@@ -324,16 +337,18 @@ impl World {
         connection.take_output(&mut batch, &mut wakers);
         wake(wakers);
         for message in batch.messages() {
-            let frames: Vec<_> = Frames::new(self.codec, message)
-                .collect::<Result<_, _>>()
-                .expect("frames");
-            for frame in &frames {
-                self.look_at(end, frame);
-            }
             let inbox = &mut self.ends[1 - end].inbox;
             inbox.push_back(Bytes::copy_from_slice(message));
         }
         !batch.is_empty()
+    }
+
+    /// Looks at what is about to be delivered. What was lost on the way is sent again, and seen only
+    /// then.
+    fn look_at_message(&mut self, from: usize, message: &Bytes) {
+        for frame in Frames::new(self.codec, message) {
+            self.look_at(from, &frame.expect("a frame"));
+        }
     }
 
     /// What may be seen between the ends, whatever they do.
@@ -401,10 +416,13 @@ impl World {
 
     /// Lets an end read some frames of what was written to it.
     fn deliver(&mut self, end: usize, frames: usize) -> bool {
-        let this = &mut self.ends[end];
-        let Some(message) = this.inbox.front().cloned() else {
+        let Some(message) = self.ends[end].inbox.front().cloned() else {
             return false;
         };
+        if self.ends[end].position == Position::default() {
+            self.look_at_message(1 - end, &message);
+        }
+        let this = &mut self.ends[end];
         let mut events = Events::default();
         let position = &mut this.position;
         let received = this.connection.receive(
@@ -421,6 +439,62 @@ impl World {
         }
         self.handle(end, events);
         true
+    }
+
+    // ---- what becomes of the connection
+
+    /// The connection breaks, if both ends could go on on another one. Some of what is on its way
+    /// arrives before that.
+    fn cut(&mut self, pick: usize) {
+        let may_resume = |end: &End| end.connection.resume_window().is_some();
+        if !self.ends.iter().all(may_resume) || self.is_cut {
+            return;
+        }
+        for end in [0, 1] {
+            // A message is executed as a whole.
+            if self.ends[end].position != Position::default() {
+                self.deliver(end, usize::MAX);
+            }
+            for _ in 0..(pick >> end) % 4 {
+                self.deliver(end, usize::MAX);
+            }
+        }
+        for end in [0, 1] {
+            // An end that has not noticed goes on writing.
+            if (pick >> (2 + end)).is_multiple_of(2) {
+                self.transmit(end);
+            }
+            self.ends[end].connection.suspend();
+        }
+        self.ends.iter_mut().for_each(|end| end.inbox.clear());
+        self.is_cut = true;
+    }
+
+    /// The dialler goes on with the session on another connection.
+    fn heal(&mut self) {
+        if !std::mem::take(&mut self.is_cut) {
+            return;
+        }
+        let connection = &mut self.ends[1].connection;
+        connection.ask_to_resume();
+        let mut hello = Batch::default();
+        let mut wakers = Vec::new();
+        connection.take_output(&mut hello, &mut wakers);
+        wake(wakers);
+        assert_eq!(hello.messages().count(), 1, "nothing follows HELLO");
+        let hello = Bytes::copy_from_slice(hello.messages().next().expect("HELLO"));
+        let mut answering = Connection::new(Side::Acceptor, self.codec, Limits::default());
+        let mut events = Events::default();
+        let position = &mut Position::default();
+        let read = answering.receive(&hello, position, 2, self.now, &AllShapes, &mut events);
+        assert!(read.expect("HELLO"));
+        let [Event::Resume(resume)] = &events.queue[..] else {
+            panic!("{:?}", events.queue);
+        };
+        let mut events = Events::default();
+        let resumed = self.ends[0].connection.resume(resume, offer(), &mut events);
+        assert_eq!(resumed, Ok(()));
+        self.handle(0, events);
     }
 
     /// Lets both ends read all that was written.
@@ -716,6 +790,8 @@ impl World {
             (7..=12, _) => _ = self.deliver(end, 1 + pick % 4),
             (13, _) => self.tick(end),
             (36..=38, _) => _ = self.exchange(),
+            (39, _) => self.cut(pick),
+            (40 | 41, _) => self.heal(),
             (_, None) => {}
             (what, Some(serial)) => self.step_call(what, serial, pick / 7),
         }
@@ -745,6 +821,7 @@ impl World {
 
     /// Goes on until nothing more happens. Nobody looks for something to do who was not woken.
     fn settle(&mut self) {
+        self.heal();
         loop {
             let mut has_moved = self.exchange();
             for serial in 0..self.calls.len() {
@@ -836,7 +913,7 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..39_usize, 0..2_usize, 0..10_000_usize).prop_map(|(what, end, pick)| Step {
+    (0..42_usize, 0..2_usize, 0..10_000_usize).prop_map(|(what, end, pick)| Step {
         what,
         end,
         pick,
@@ -855,8 +932,9 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// W-CALL-1, W-FLOW-1: whatever the order, each call ends once at both ends, and no item is
-    /// lost, doubled, out of order or beyond its credit.
+    /// W-CALL-1, W-FLOW-1, W-RESUME-1: whatever the order, and however often the connection breaks,
+    /// each call ends once at both ends, and no item is lost, doubled, out of order or beyond its
+    /// credit.
     #[test]
     fn calls_of_every_shape_end_in_any_order_of_steps(
         is_json in any::<bool>(),

@@ -258,6 +258,8 @@ impl Connection {
     pub fn suspend(&mut self) {
         self.phase = Phase::Suspended;
         self.outbox.hold();
+        // What belonged to the socket waits no more.
+        self.has_freed_room = true;
         self.pong = None;
         self.refusals = 0;
         self.session.ping = None;
