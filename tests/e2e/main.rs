@@ -2,6 +2,8 @@
 
 #[path = "../../examples/interop/contract.rs"]
 mod interop;
+#[path = "../relay/mod.rs"]
+mod relay;
 mod support;
 
 mod backlog;
@@ -16,5 +18,6 @@ mod metadata;
 mod negotiation;
 mod notifications;
 mod raw_client;
+mod relay_itself;
 mod services;
 mod streams;
