@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::time::Instant;
@@ -28,7 +28,8 @@ pub struct Context {
     pub(crate) deadline: Option<Instant>,
     pub(crate) priority: Priority,
     pub(crate) metadata: Metadata,
-    pub(crate) response: Mutex<ResponseMetadata>,
+    /// Made by whoever needs it: most handlers send nothing along.
+    pub(crate) response: OnceLock<Mutex<ResponseMetadata>>,
 }
 
 /// What a handler sends along with its answer.
@@ -40,6 +41,28 @@ pub(crate) struct ResponseMetadata {
 }
 
 impl Context {
+    /// That of no call in particular.
+    pub(crate) fn new(peer: Peer) -> Self {
+        Context {
+            peer,
+            id: None,
+            deadline: None,
+            priority: Priority::Normal,
+            metadata: Metadata::default(),
+            response: OnceLock::new(),
+        }
+    }
+
+    /// Forgets the call.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.id = None;
+        self.deadline = None;
+        self.priority = Priority::Normal;
+        self.metadata = Metadata::default();
+        self.response.take();
+    }
+
     /// The peer that called. A handler may call it back, also while its own call is open.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -111,12 +134,16 @@ impl Context {
     }
 
     fn response(&self) -> MutexGuard<'_, ResponseMetadata> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+        let response = self.response.get_or_init(Mutex::default);
+        response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what goes with the answer.
     #[inline]
     pub(crate) fn take_response_metadata(&self) -> Metadata {
+        if self.response.get().is_none() {
+            return Metadata::default();
+        }
         std::mem::take(&mut self.response().entries)
     }
 

@@ -16,7 +16,7 @@ use futures::future::OptionFuture;
 
 pub use crate::protocol::MethodKind;
 use crate::{
-    inbound_call::{InboundCall, Reply},
+    inbound_call::{Ended, InboundCall},
     protocol::{Resolve, StreamCredit, Target},
 };
 
@@ -95,10 +95,10 @@ pub trait Dispatcher: Send {
 
 /// What became of a handler.
 pub enum Dispatched {
-    /// It has ended.
-    Done(Reply),
+    /// It has ended, with a panic where there is nothing.
+    Done(Option<Ended>),
     /// It waits for something and is to be polled on in a task. `None` cannot come of it.
-    Pending(Pin<Box<dyn Future<Output = Option<Reply>> + Send>>),
+    Pending(Pin<Box<dyn Future<Output = Option<Ended>> + Send>>),
 }
 
 impl fmt::Debug for Dispatched {
@@ -138,7 +138,7 @@ impl<S, F, M> fmt::Debug for PollOnce<S, F, M> {
 impl<S, F, M> Dispatcher for PollOnce<S, F, M>
 where
     S: Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = Ended> + Send + 'static,
     M: Fn(Arc<S>, InboundCall) -> F + Send + 'static,
 {
     #[inline]
@@ -160,15 +160,15 @@ where
             polled
         }));
         match polled {
-            Ok(Poll::Ready(reply)) => {
+            Ok(Poll::Ready(ended)) => {
                 self.slot = Some(slot);
-                Dispatched::Done(reply.unwrap_or_else(Reply::panicked))
+                Dispatched::Done(ended)
             }
             Ok(Poll::Pending) => Dispatched::Pending(slot),
             Err(_) => {
                 // The box goes with what is left of the handler.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
-                Dispatched::Done(Reply::panicked())
+                Dispatched::Done(None)
             }
         }
     }

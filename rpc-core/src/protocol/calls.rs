@@ -20,9 +20,9 @@ use crate::{
     status::{Code, Fate, Status},
 };
 
-/// Answers up to this size are copied into their slot, so that a small one does not keep the
-/// message alive that it came in.
-const COPY_BYTES: usize = 512;
+/// Bodies up to this size are copied, so that a small one does not keep the message alive that it
+/// came in.
+pub(super) const COPY_BYTES: usize = 512;
 
 /// How long tombstones may fill half of the slots before the connection is given up.
 const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);

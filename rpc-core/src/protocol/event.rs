@@ -1,6 +1,6 @@
 //! What the protocol wants from the outside, and what it says to it.
 
-use std::task::Waker;
+use std::{ops::Range, task::Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -84,7 +84,7 @@ pub enum Event {
         /// What is called.
         target: Target,
         /// Arguments.
-        body: Bytes,
+        body: Body,
         /// What the handles of its streams know it by; 0 for a call without.
         generation: u64,
         /// When it is no longer of use.
@@ -100,7 +100,7 @@ pub enum Event {
         /// What is called.
         target: Target,
         /// Arguments.
-        body: Bytes,
+        body: Body,
         /// What the caller sent along.
         metadata: Metadata,
         /// Whether it may be dropped when too many wait.
@@ -111,6 +111,16 @@ pub enum Event {
         /// The call.
         id: CallId,
     },
+}
+
+/// Arguments as they came in.
+#[derive(Debug)]
+pub enum Body {
+    /// Small ones stand there in the message that was read, and are best copied: a call that takes
+    /// long is not to keep a message alive, and to share it costs more than to copy them.
+    Within(Range<usize>),
+    /// All others.
+    Shared(Bytes),
 }
 
 /// Events of one step, and callers to be woken once no lock is held.

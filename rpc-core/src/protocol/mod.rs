@@ -41,7 +41,7 @@ pub use connection::Connection;
 pub(crate) use connection::{
     Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
 };
-pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
+pub use event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
     CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,

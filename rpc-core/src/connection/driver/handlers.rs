@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Driver, FRAMES_A_STEP, Lane};
 use crate::{
     connection::shared::{HandlerGuard, LaneGuard},
-    inbound_call::{InboundCall, Reply},
+    inbound_call::{Ended, InboundCall, Reply},
     inherited::{self, Scoped},
     protocol::{CallId, MethodKind, Target},
     scratch,
@@ -34,11 +34,18 @@ impl<T: Transport> Driver<T> {
     ) {
         // A stream's deadline ends when it is accepted: its handler's calls do not inherit it.
         let deadline = call
-            .context
+            .context()
             .deadline
             .filter(|_| target.kind == MethodKind::Unary);
         match inherited::scope(deadline, || self.dispatch(cx, target, call)) {
-            Dispatched::Done(reply) => {
+            Dispatched::Done(ended) => {
+                let reply = match ended.map(Ended::into_parts) {
+                    Some((reply, call)) => {
+                        self.keep(call);
+                        reply
+                    }
+                    None => Reply::panicked(),
+                };
                 let reply = reply.limited(self.max_body_bytes);
                 if reply.is_large() {
                     let (body, metadata) = reply.into_large();
@@ -61,8 +68,9 @@ impl<T: Transport> Driver<T> {
                     future: handler,
                 };
                 let task = tokio::spawn(async move {
-                    let reply = AssertUnwindSafe(handler).catch_unwind().await;
-                    let reply = reply.ok().flatten().unwrap_or_else(Reply::panicked);
+                    let ended = AssertUnwindSafe(handler).catch_unwind().await;
+                    let ended = ended.ok().flatten();
+                    let reply = ended.map_or_else(Reply::panicked, Ended::into_reply);
                     guard.answer(reply).await;
                 });
                 self.work.spawned.push((id, task.abort_handle()));
@@ -165,7 +173,12 @@ impl<T: Transport> Driver<T> {
                 return;
             };
             match self.dispatch(cx, target, call) {
-                Dispatched::Done(_) => self.notifications_handled += usize::from(!volatile),
+                Dispatched::Done(ended) => {
+                    if let Some(ended) = ended {
+                        self.keep(ended.into_parts().1);
+                    }
+                    self.notifications_handled += usize::from(!volatile);
+                }
                 Dispatched::Pending(handler) => {
                     let guard = LaneGuard {
                         shared: self.shared.clone(),

@@ -12,7 +12,7 @@ use crate::{
     method::MAX_ALIASES,
     priority::Priority,
     protocol::{
-        event::{Event, Events, MethodKind, ProtocolError, Resolve, Target},
+        event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target},
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
         inbound::Stop,
@@ -94,7 +94,8 @@ impl Connection {
             .with_fate(Fate::NotExecuted);
             return self.refuse(id, &status);
         }
-        self.accept_call(id, target, frame.payload, options, message, now, events);
+        let body = Body::Shared(message.slice_ref(frame.payload));
+        self.accept_call(id, target, body, options, now, events);
         Ok(())
     }
 
@@ -105,9 +106,8 @@ impl Connection {
         &mut self,
         id: CallId,
         target: Target,
-        payload: &[u8],
+        body: Body,
         options: CallOptions,
-        message: &Bytes,
         now: Instant,
         events: &mut Events,
     ) {
@@ -128,7 +128,7 @@ impl Connection {
             id,
             target,
             generation,
-            body: message.slice_ref(payload),
+            body,
             deadline,
             priority: options.priority,
             metadata: options.metadata,
@@ -190,7 +190,7 @@ impl Connection {
         match (target, self.call_options(frame)) {
             (Some(target), Ok(options)) => events.queue.push(Event::Notification {
                 target,
-                body: message.slice_ref(frame.payload),
+                body: Body::Shared(message.slice_ref(frame.payload)),
                 metadata: options.metadata,
                 volatile,
             }),
