@@ -224,14 +224,18 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
             let [a, b] = (value as u16).to_be_bytes();
             out.extend_from_slice(&[0xcd, a, b]);
         }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xce);
-            out.extend_from_slice(&(value as u32).to_be_bytes());
-        }
-        _ => {
-            out.push(0xcf);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
+        _ => put_large_uint(out, value),
+    }
+}
+
+#[cold]
+fn put_large_uint(out: &mut Vec<u8>, value: u64) {
+    if let Ok(value) = u32::try_from(value) {
+        out.push(0xce);
+        out.extend_from_slice(&value.to_be_bytes());
+    } else {
+        out.push(0xcf);
+        out.extend_from_slice(&value.to_be_bytes());
     }
 }
 
