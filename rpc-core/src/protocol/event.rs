@@ -123,6 +123,17 @@ pub enum Body {
     Shared(Bytes),
 }
 
+impl Body {
+    /// The bytes, given the message that was read.
+    #[cfg(test)]
+    pub(super) fn bytes<'a>(&'a self, message: &'a [u8]) -> &'a [u8] {
+        match self {
+            Body::Within(place) => &message[place.clone()],
+            Body::Shared(body) => body,
+        }
+    }
+}
+
 /// Events of one step, and callers to be woken once no lock is held.
 #[derive(Debug, Default)]
 pub struct Events {
