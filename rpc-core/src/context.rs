@@ -59,8 +59,12 @@ impl Context {
         self.id = None;
         self.deadline = None;
         self.priority = Priority::Normal;
-        self.metadata = Metadata::default();
-        self.response.take();
+        if !self.metadata.is_empty() {
+            self.metadata = Metadata::default();
+        }
+        if self.response.get().is_some() {
+            self.response.take();
+        }
     }
 
     /// The peer that called. A handler may call it back, also while its own call is open.

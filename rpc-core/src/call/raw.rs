@@ -457,7 +457,7 @@ fn decode_answer<T: DeserializeOwned, E: RpcError>(
 ) -> Result<T, CallError<E>> {
     let decoded = match (&answer, &received.shared) {
         (Answer::Failed(failure), _) => return Err(decode_failure(codec, failure)),
-        (Answer::Small(small), _) => body::decode(codec, small.bytes()),
+        (Answer::Small, _) => body::decode(codec, received.small.bytes()),
         (_, Some(shared)) => body::bytes::sharing(shared, || body::decode(codec, shared)),
         (_, None) => body::decode(codec, &received.copied),
     };

@@ -314,7 +314,9 @@ impl<T: Transport> Driver<T> {
                     context.id = Some(id);
                     context.deadline = deadline;
                     context.priority = priority;
-                    context.metadata = metadata;
+                    if !metadata.is_empty() {
+                        context.metadata = metadata;
+                    }
                     if generation > 0 {
                         let stream = StreamRef { id, generation };
                         call.set_stream(stream, self.router.credit(target));

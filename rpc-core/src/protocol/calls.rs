@@ -29,13 +29,13 @@ pub(super) const COPY_BYTES: usize = 512;
 const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Bodies up to this size are kept in the slot itself: with them it is two lines of the cache.
-const SMALL_BYTES: usize = 54;
+const SMALL_BYTES: usize = 47;
 
 /// How a call ended.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// RESPONSE with a body of a few bytes.
-    Small(Small),
+    /// RESPONSE; its body, of a few bytes, has been copied to [`Received::small`].
+    Small,
     /// RESPONSE; its body has been copied to [`Received::copied`].
     Copied,
     /// RESPONSE; its body is [`Received::shared`].
@@ -45,20 +45,31 @@ pub(crate) enum Answer {
 }
 
 /// A few bytes, in place.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Small {
     length: u8,
     bytes: [u8; SMALL_BYTES],
 }
 
+impl Default for Small {
+    fn default() -> Self {
+        Small {
+            length: 0,
+            bytes: [0; SMALL_BYTES],
+        }
+    }
+}
+
 impl Small {
-    /// `None` for what is too long.
+    /// Takes in these bytes, unless they are too many.
     #[inline]
-    fn of(body: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SMALL_BYTES];
-        bytes.get_mut(..body.len())?.copy_from_slice(body);
-        let length = body.len() as u8;
-        Some(Small { length, bytes })
+    fn set(&mut self, bytes: &[u8]) -> bool {
+        let Some(place) = self.bytes.get_mut(..bytes.len()) else {
+            return false;
+        };
+        place.copy_from_slice(bytes);
+        self.length = bytes.len() as u8;
+        true
     }
 
     #[inline]
@@ -67,10 +78,12 @@ impl Small {
     }
 }
 
-/// Where the rest of an answer is put.
+/// Where an answer is put.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// A body of moderate size, in a buffer of the caller's.
+    /// A body of a few bytes.
+    pub(crate) small: Small,
+    /// One of moderate size, in a buffer of the caller's.
     pub(crate) copied: Vec<u8>,
     /// A large one.
     pub(crate) shared: Option<Bytes>,
@@ -109,6 +122,8 @@ struct Slot {
     last_frame: u64,
     /// Which of the slot's calls this is, for handles that outlive theirs.
     generation: u64,
+    /// An answer of a few bytes.
+    small: Small,
     /// What most calls have nothing of.
     rare: Option<Box<Rare>>,
 }
@@ -164,6 +179,7 @@ impl Calls {
                 sequence: 0,
                 last_frame: 0,
                 generation: 0,
+                small: Small::default(),
                 rare: None,
             });
         }
@@ -340,18 +356,16 @@ impl Calls {
         };
         if let Local::Waiting(waker) = &mut slot.local {
             wakers.extend(waker.take());
-            slot.local = Local::Done(match Small::of(body) {
-                Some(small) => Answer::Small(small),
-                None if body.len() <= COPY_BYTES => {
-                    let buffer = &mut slot.rare().buffer;
-                    buffer.clear();
-                    buffer.extend_from_slice(body);
-                    Answer::Copied
-                }
-                None => {
-                    slot.rare().shared = Some(whole.slice_ref(body));
-                    Answer::Shared
-                }
+            slot.local = Local::Done(if slot.small.set(body) {
+                Answer::Small
+            } else if body.len() <= COPY_BYTES {
+                let buffer = &mut slot.rare().buffer;
+                buffer.clear();
+                buffer.extend_from_slice(body);
+                Answer::Copied
+            } else {
+                slot.rare().shared = Some(whole.slice_ref(body));
+                Answer::Shared
             });
         }
         self.ended(index, wakers);
@@ -421,6 +435,7 @@ impl Calls {
                 let Local::Done(answer) = std::mem::replace(&mut slot.local, Local::Gone) else {
                     unreachable!("matched above");
                 };
+                received.small = slot.small;
                 if let Some(rare) = &mut slot.rare {
                     if matches!(answer, Answer::Copied) {
                         // Not exchanged: each slot would end up with a large buffer of some thread.
@@ -574,7 +589,7 @@ mod tests {
         assert_eq!(calls.in_use(), 1);
         assert!(matches!(
             poll(&mut calls, index),
-            Poll::Ready(Answer::Small(_))
+            Poll::Ready(Answer::Small)
         ));
         assert_eq!(calls.in_use(), 0);
     }

@@ -678,8 +678,8 @@ impl World {
         };
         call.is_over = true;
         let is_local = match answer {
-            Answer::Small(body) => {
-                assert_eq!(read_body(body.bytes()), (serial, 0));
+            Answer::Small => {
+                assert_eq!(read_body(received.small.bytes()), (serial, 0));
                 assert_eq!(call.answer, Some(Ok(())));
                 false
             }

@@ -304,11 +304,38 @@ pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
             left = left - 1 + reader.step()?.unwrap_or(0);
         }
     } else {
-        reader.skip_nested()?;
+        reader = Reader(nested(reader.0)?);
     }
     match reader.0 {
         [] => Ok(()),
         _ => Err("something follows the value"),
+    }
+}
+
+/// What stands behind a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].
+#[inline(never)]
+fn nested(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    let mut reader = Reader(bytes);
+    // How many values are left in each array and map around the current one.
+    let mut around = [0; MAX_NESTING];
+    let mut depth = 0;
+    let mut left = 1;
+    loop {
+        while left > 0 {
+            left -= 1;
+            if let Some(values) = reader.step()? {
+                *around
+                    .get_mut(depth)
+                    .ok_or("nested deeper than 64 levels")? = left;
+                depth += 1;
+                left = values;
+            }
+        }
+        if depth == 0 {
+            return Ok(reader.0);
+        }
+        depth -= 1;
+        left = around[depth];
     }
 }
 
@@ -569,31 +596,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Moves past a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].
-    fn skip_nested(&mut self) -> Result<(), &'static str> {
-        // How many values are left in each array and map around the current one.
-        let mut around = [0; MAX_NESTING];
-        let mut depth = 0;
-        let mut left = 1;
-        loop {
-            while left > 0 {
-                left -= 1;
-                if let Some(values) = self.step()? {
-                    *around
-                        .get_mut(depth)
-                        .ok_or("nested deeper than 64 levels")? = left;
-                    depth += 1;
-                    left = values;
-                }
-            }
-            if depth == 0 {
-                return Ok(());
-            }
-            depth -= 1;
-            left = around[depth];
-        }
-    }
-
     /// Moves past a value, or into an array or map. Then it says how many values stand in there.
     #[inline(always)]
     fn step(&mut self) -> Result<Option<usize>, Fault> {
@@ -605,14 +607,20 @@ impl<'a> Reader<'a> {
             fixarray @ 0x90..=0x9f => return self.values(usize::from(fixarray & 0xf)),
             fixstr @ 0xa0..=0xbf => usize::from(fixstr & 0x1f),
             0xc4 | 0xd9 => self.claim::<1>()?,
-            other => return self.rare_step(other),
+            other => {
+                // Not by reference, so that `self` is in registers for all others.
+                let (rest, values) = Reader(rest).rare_step(other)?;
+                self.0 = rest;
+                return Ok(values);
+            }
         };
         self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
         Ok(None)
     }
 
     /// The values that are not in every body.
-    fn rare_step(&mut self, first: u8) -> Result<Option<usize>, Fault> {
+    fn rare_step(mut self, first: u8) -> Result<(&'a [u8], Option<usize>), Fault> {
+        let values = |length: usize, rest: Self| Ok((rest.0, rest.values(length)?));
         let bytes = match Marker::from_u8(first) {
             Marker::U8 | Marker::I8 => 1,
             Marker::U16 | Marker::I16 => 2,
@@ -620,13 +628,10 @@ impl<'a> Reader<'a> {
             Marker::U64 | Marker::I64 | Marker::F64 => 8,
             Marker::Str16 | Marker::Bin16 => self.claim::<2>()?,
             Marker::Str32 | Marker::Bin32 => self.claim::<4>()?,
-            Marker::Array16 => return self.claim::<2>().and_then(|length| self.values(length)),
-            Marker::Array32 => return self.claim::<4>().and_then(|length| self.values(length)),
-            Marker::Map16 => return self.claim::<2>().and_then(|length| self.values(2 * length)),
-            Marker::Map32 => {
-                let length = self.claim::<4>()?;
-                return self.values(length.saturating_mul(2));
-            }
+            Marker::Array16 => return values(self.claim::<2>()?, self),
+            Marker::Array32 => return values(self.claim::<4>()?, self),
+            Marker::Map16 => return values(2 * self.claim::<2>()?, self),
+            Marker::Map32 => return values(self.claim::<4>()?.saturating_mul(2), self),
             Marker::FixExt1 => 2,
             Marker::FixExt2 => 3,
             Marker::FixExt4 => 5,
@@ -637,8 +642,8 @@ impl<'a> Reader<'a> {
             Marker::Ext32 => self.claim::<4>()?.saturating_add(1),
             _ => return Err(Fault::NoValue),
         };
-        self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
-        Ok(None)
+        let rest = self.0.get(bytes..).ok_or(Fault::Truncated)?;
+        Ok((rest, None))
     }
 
     /// A length field of so many bytes.
