@@ -93,7 +93,9 @@ impl InboundCall {
         }
         parts.stream = None;
         parts.credit = None;
-        parts.reply = None;
+        if let Some(reply) = parts.reply.take() {
+            scratch::put(reply.body);
+        }
     }
 
     /// The handler has ended, and this is what it says.
@@ -267,15 +269,26 @@ impl InboundCall {
 pub struct Ended(InboundCall);
 
 impl Ended {
-    /// The reply, and a box to use again.
+    /// The terminal frame, if the reply is what it is as a rule: a result that was encoded together
+    /// with its frame, and that may go in one piece.
     #[inline]
-    pub(crate) fn into_parts(mut self) -> (Reply, InboundCall) {
-        let reply = self.0.0.reply.take();
-        (reply.unwrap_or_else(Reply::panicked), self.0)
+    pub(crate) fn frame(&self, max_body_bytes: usize) -> Option<&[u8]> {
+        let reply = self.0.0.reply.as_ref()?;
+        let Outcome::Encoded(start) = reply.outcome else {
+            return None;
+        };
+        let fits = reply.body.len() - start <= max_body_bytes.min(FIRST_PIECE_BYTES);
+        fits.then_some(&reply.body)
     }
 
-    pub(crate) fn into_reply(self) -> Reply {
-        self.into_parts().0
+    pub(crate) fn take_reply(&mut self) -> Reply {
+        self.0.0.reply.take().unwrap_or_else(Reply::panicked)
+    }
+
+    /// A box to use again.
+    #[inline]
+    pub(crate) fn into_call(self) -> InboundCall {
+        self.0
     }
 }
 

@@ -184,12 +184,14 @@ pub struct Router {
 struct Registered {
     service: Arc<dyn Service>,
     /// For each method, how many of its next calls are spawned at once, since its first poll was
-    /// slow the last time it was tried in place.
+    /// slow the last time it was tried in place; [`SPAWN_ALWAYS`] for those that say so.
     spawn_next: Box<[AtomicU32]>,
 }
 
 /// How many calls of a method are spawned at once after one that was slow in place.
 const SPAWN_AFTER_SLOW: u32 = 64;
+
+const SPAWN_ALWAYS: u32 = u32::MAX;
 
 /// Two services have the same name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,7 +217,10 @@ impl Router {
             };
             self.targets.insert(format!("{name}.{}", info.name), target);
         }
-        let spawn_next = service.methods().iter().map(|_| AtomicU32::new(0));
+        let spawn_next = service.methods().iter().map(|info| {
+            let calls = if info.spawn { SPAWN_ALWAYS } else { 0 };
+            AtomicU32::new(calls)
+        });
         self.services.push(Registered {
             spawn_next: spawn_next.collect(),
             service,
@@ -251,15 +256,16 @@ impl Router {
     pub(crate) fn spawns(&self, target: Target) -> bool {
         let next = &self.services[target.service as usize].spawn_next[target.method as usize];
         let left = next.load(Ordering::Relaxed);
-        if left > 0 {
+        if left > 0 && left < SPAWN_ALWAYS {
             // Connections that race here spawn one more or less: no harm.
             next.store(left - 1, Ordering::Relaxed);
         }
-        left > 0 || self.method(target).spawn
+        left > 0
     }
 
     /// The first poll of this method held up its connection.
     pub(crate) fn was_slow(&self, target: Target) {
+        // Never one that is always spawned: that is not tried in place.
         self.services[target.service as usize].spawn_next[target.method as usize]
             .store(SPAWN_AFTER_SLOW, Ordering::Relaxed);
     }

@@ -215,7 +215,7 @@ pub(super) fn next_frame<'a>(
     Ok(Some(frame))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..=0x7f => out.push(value as u8),

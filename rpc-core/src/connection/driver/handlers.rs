@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Driver, FRAMES_A_STEP, Lane};
 use crate::{
     connection::shared::{HandlerGuard, LaneGuard},
-    inbound_call::{Ended, InboundCall, Reply},
+    inbound_call::{InboundCall, Reply},
     inherited::{self, Scoped},
     protocol::{CallId, MethodKind, Target},
     scratch,
@@ -39,27 +39,17 @@ impl<T: Transport> Driver<T> {
             .filter(|_| target.kind == MethodKind::Unary);
         match inherited::scope(deadline, || self.dispatch(cx, target, call)) {
             Dispatched::Done(ended) => {
-                let reply = match ended.map(Ended::into_parts) {
-                    Some((reply, call)) => {
-                        self.keep(call);
-                        reply
-                    }
-                    None => Reply::panicked(),
+                let Some(mut ended) = ended else {
+                    return self.answer(id, Reply::panicked());
                 };
-                let reply = reply.limited(self.max_body_bytes);
-                if reply.is_large() {
-                    let (body, metadata) = reply.into_large();
-                    self.work.answers.large.push((id, body, metadata));
-                    // One at a time: the next may have to wait until this one is written.
-                    self.is_congested = true;
-                    return;
+                if let Some(frame) = ended.frame(self.max_body_bytes) {
+                    self.work.answers.bytes.extend_from_slice(frame);
+                    self.answered(id);
+                } else {
+                    let reply = ended.take_reply();
+                    self.answer(id, reply);
                 }
-                let frame = reply.into_frame(id, self.shared.codec);
-                let out = &mut self.work.answers.bytes;
-                out.extend_from_slice(&frame);
-                scratch::put(frame);
-                self.work.answers.ends.push((id, out.len()));
-                self.is_congested |= out.len() > self.room_bytes;
+                self.keep(ended.into_call());
             }
             Dispatched::Pending(handler) => {
                 let guard = HandlerGuard::new(self.shared.clone(), id, self.max_body_bytes);
@@ -69,13 +59,39 @@ impl<T: Transport> Driver<T> {
                 };
                 let task = tokio::spawn(async move {
                     let ended = AssertUnwindSafe(handler).catch_unwind().await;
-                    let ended = ended.ok().flatten();
-                    let reply = ended.map_or_else(Reply::panicked, Ended::into_reply);
+                    let reply = match ended {
+                        Ok(Some(mut ended)) => ended.take_reply(),
+                        _ => Reply::panicked(),
+                    };
                     guard.answer(reply).await;
                 });
                 self.work.spawned.push((id, task.abort_handle()));
             }
         }
+    }
+
+    /// Takes down the answer of a handler that has ended in place.
+    fn answer(&mut self, id: CallId, reply: Reply) {
+        let reply = reply.limited(self.max_body_bytes);
+        if reply.is_large() {
+            let (body, metadata) = reply.into_large();
+            self.work.answers.large.push((id, body, metadata));
+            // One at a time: the next may have to wait until this one is written.
+            self.is_congested = true;
+            return;
+        }
+        let frame = reply.into_frame(id, self.shared.codec);
+        self.work.answers.bytes.extend_from_slice(&frame);
+        scratch::put(frame);
+        self.answered(id);
+    }
+
+    /// What was added to the answers is this call's.
+    #[inline]
+    fn answered(&mut self, id: CallId) {
+        let end = self.work.answers.bytes.len();
+        self.work.answers.ends.push((id, end));
+        self.is_congested |= end > self.room_bytes;
     }
 
     #[inline]
@@ -175,7 +191,7 @@ impl<T: Transport> Driver<T> {
             match self.dispatch(cx, target, call) {
                 Dispatched::Done(ended) => {
                     if let Some(ended) = ended {
-                        self.keep(ended.into_parts().1);
+                        self.keep(ended.into_call());
                     }
                     self.notifications_handled += usize::from(!volatile);
                 }
