@@ -98,7 +98,33 @@ pub enum Dispatched {
     /// It has ended, with a panic where there is nothing.
     Done(Option<Ended>),
     /// It waits for something and is to be polled on in a task. `None` cannot come of it.
-    Pending(Pin<Box<dyn Future<Output = Option<Ended>> + Send>>),
+    Pending(PendingHandler),
+}
+
+/// A handler that has been started, in its box.
+pub struct PendingHandler(Pin<Box<dyn Handler>>);
+
+impl Future for PendingHandler {
+    type Output = Option<Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll_ended(cx)
+    }
+}
+
+/// A future that gives back what it was started with.
+trait Handler: Send {
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Ended>>;
+}
+
+impl<S, F> Handler for OptionFuture<F>
+where
+    S: Send + Sync + 'static,
+    F: Future<Output = (Ended, Arc<S>)> + Send,
+{
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
+        self.poll(cx).map(|output| output.map(|(ended, _)| ended))
+    }
 }
 
 impl fmt::Debug for Dispatched {
@@ -114,6 +140,9 @@ impl fmt::Debug for Dispatched {
 /// those that end at once: most never need a task, and then nothing is allocated for them.
 pub struct PollOnce<S, F, M> {
     service: Arc<S>,
+    /// Another reference, which a handler has given back: connections on several threads would
+    /// contend for the count if each call took one.
+    spare: Option<Arc<S>>,
     start: M,
     slot: Option<Pin<Box<OptionFuture<F>>>>,
 }
@@ -123,6 +152,7 @@ impl<S, F, M> PollOnce<S, F, M> {
     pub fn new(service: Arc<S>, start: M) -> Self {
         PollOnce {
             service,
+            spare: None,
             start,
             slot: None,
         }
@@ -138,7 +168,7 @@ impl<S, F, M> fmt::Debug for PollOnce<S, F, M> {
 impl<S, F, M> Dispatcher for PollOnce<S, F, M>
 where
     S: Send + Sync + 'static,
-    F: Future<Output = Ended> + Send + 'static,
+    F: Future<Output = (Ended, Arc<S>)> + Send + 'static,
     M: Fn(Arc<S>, InboundCall) -> F + Send + 'static,
 {
     #[inline]
@@ -147,9 +177,10 @@ where
             .slot
             .take()
             .unwrap_or_else(|| Box::pin(OptionFuture::from(None)));
-        slot.set(Some((self.start)(self.service.clone(), call)).into());
+        let service = self.spare.take().unwrap_or_else(|| self.service.clone());
+        slot.set(Some((self.start)(service, call)).into());
         let Some(cx) = cx else {
-            return Dispatched::Pending(slot);
+            return Dispatched::Pending(PendingHandler(slot));
         };
         // Nothing of the handler is touched after a panic but its destructor.
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -160,11 +191,13 @@ where
             polled
         }));
         match polled {
-            Ok(Poll::Ready(ended)) => {
+            Ok(Poll::Ready(output)) => {
                 self.slot = Some(slot);
+                let (ended, service) = output.unzip();
+                self.spare = service;
                 Dispatched::Done(ended)
             }
-            Ok(Poll::Pending) => Dispatched::Pending(slot),
+            Ok(Poll::Pending) => Dispatched::Pending(PendingHandler(slot)),
             Err(_) => {
                 // The box goes with what is left of the handler.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));

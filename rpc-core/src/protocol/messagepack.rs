@@ -1,7 +1,7 @@
 //! Frames in MessagePack (<https://github.com/msgpack/msgpack/blob/master/spec.md>): one array
 //! after the other. Headers are written and read by hand; bodies are opaque.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use rmp::Marker;
 
@@ -296,20 +296,42 @@ fn expected(what: &'static str, error: FrameError) -> FrameError {
 /// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
 #[inline]
 pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
-    let mut reader = Reader(bytes);
     // Each level takes a byte at least: most bodies are too short for too many.
-    if bytes.len() <= MAX_NESTING {
-        let mut left = 1;
-        while left > 0 {
-            left = left - 1 + reader.step()?.unwrap_or(0);
-        }
+    let end = if bytes.len() <= MAX_NESTING {
+        common_value_end(bytes)
     } else {
-        reader = Reader(nested(reader.0)?);
+        None
+    };
+    let end = match end {
+        Some(end) => end,
+        None => bytes.len() - nested(bytes)?.len(),
+    };
+    match end.cmp(&bytes.len()) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err("something follows the value"),
+        Ordering::Greater => Err(Fault::Truncated.into()),
     }
-    match reader.0 {
-        [] => Ok(()),
-        _ => Err("something follows the value"),
+}
+
+/// Where a value ends, which may be behind the bytes. `None` for those that are not in every body.
+#[inline]
+fn common_value_end(bytes: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    let mut left = 1;
+    while left > 0 {
+        left -= 1;
+        let first = *bytes.get(end)?;
+        end += 1;
+        match first {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => {}
+            0x80..=0x8f => left += 2 * usize::from(first & 0xf),
+            0x90..=0x9f => left += usize::from(first & 0xf),
+            0xa0..=0xbf => end += usize::from(first & 0x1f),
+            0xc4 | 0xd9 => end += 1 + usize::from(*bytes.get(end)?),
+            _ => return None,
+        }
     }
+    Some(end)
 }
 
 /// What stands behind a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].

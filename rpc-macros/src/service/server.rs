@@ -117,7 +117,7 @@ fn service(contract: &Contract) -> TokenStream {
                             #(#arms)*
                             _ => call.unknown(),
                         };
-                        call.end(reply)
+                        (call.end(reply), service)
                     },
                 ))
             }
