@@ -17,8 +17,8 @@ use crate::{
     metadata::Metadata,
     peer::Peer,
     protocol::{
-        Body, CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, StreamCredit, StreamRef,
-        begin_response, body_too_large, end_body, error_frame, error_options,
+        Body, CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, Small, StreamCredit,
+        StreamRef, begin_response, body_too_large, end_body, error_frame, error_options,
     },
     scratch,
     status::{Code, Status},
@@ -37,9 +37,11 @@ struct Parts {
     method: u32,
     context: Context,
     codec: Codec,
-    /// A small body, in a buffer that goes with the box.
+    /// A body of a few bytes.
+    small: Small,
+    /// One of moderate size, in a buffer that goes with the box.
     copied: Vec<u8>,
-    /// A larger one.
+    /// A large one.
     shared: Bytes,
     /// For a method with a stream.
     stream: Option<StreamRef>,
@@ -56,6 +58,7 @@ impl InboundCall {
             method: 0,
             codec: peer.codec(),
             context: Context::new(peer),
+            small: Small::default(),
             copied: Vec::new(),
             shared: Bytes::new(),
             stream: None,
@@ -70,7 +73,12 @@ impl InboundCall {
         let parts = &mut *self.0;
         parts.method = method;
         match body {
-            Body::Within(place) => parts.copied.extend_from_slice(&message[place]),
+            Body::Within(place) => {
+                let body = &message[place];
+                if !parts.small.set(body) {
+                    parts.copied.extend_from_slice(body);
+                }
+            }
             Body::Shared(body) => parts.shared = body,
         }
         &mut parts.context
@@ -87,6 +95,7 @@ impl InboundCall {
     pub(crate) fn clear(&mut self) {
         let parts = &mut *self.0;
         parts.context.clear();
+        parts.small.clear();
         parts.copied.clear();
         if !parts.shared.is_empty() {
             parts.shared = Bytes::new();
@@ -130,11 +139,9 @@ impl InboundCall {
         names: &'static [&'static str],
     ) -> Result<T, Status> {
         let parts = &*self.0;
-        let body = if parts.shared.is_empty() {
-            &parts.copied
-        } else {
-            &*parts.shared
-        };
+        let bodies = [parts.small.bytes(), &parts.copied, &parts.shared];
+        let body = bodies.into_iter().find(|body| !body.is_empty());
+        let body = body.unwrap_or_default();
         body::bytes::sharing(&parts.shared, || args::decode(parts.codec, body, names))
             .map_err(body::BodyError::into_refusal)
     }

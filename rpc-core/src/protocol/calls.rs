@@ -61,15 +61,20 @@ impl Default for Small {
 }
 
 impl Small {
-    /// Takes in these bytes, unless they are too many.
+    /// Takes in these bytes instead, unless they are too many.
     #[inline]
-    fn set(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn set(&mut self, bytes: &[u8]) -> bool {
         let Some(place) = self.bytes.get_mut(..bytes.len()) else {
             return false;
         };
         place.copy_from_slice(bytes);
         self.length = bytes.len() as u8;
         true
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
     }
 
     #[inline]

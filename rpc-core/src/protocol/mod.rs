@@ -36,7 +36,7 @@ mod slots;
 mod stream;
 mod waiters;
 
-pub(crate) use calls::{Answer, Failure, Received};
+pub(crate) use calls::{Answer, Failure, Received, Small};
 pub use connection::Connection;
 pub(crate) use connection::{
     Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
