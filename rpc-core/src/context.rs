@@ -62,7 +62,7 @@ impl Context {
         if !self.metadata.is_empty() {
             self.metadata = Metadata::default();
         }
-        if self.response.get().is_some() {
+        if self.has_response_metadata() {
             self.response.take();
         }
     }
@@ -142,10 +142,15 @@ impl Context {
         response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what goes with the answer.
+    /// Whether something may go with the answer.
     #[inline]
+    pub(crate) fn has_response_metadata(&self) -> bool {
+        self.response.get().is_some()
+    }
+
+    /// Takes what goes with the answer.
     pub(crate) fn take_response_metadata(&self) -> Metadata {
-        if self.response.get().is_none() {
+        if !self.has_response_metadata() {
             return Metadata::default();
         }
         std::mem::take(&mut self.response().entries)

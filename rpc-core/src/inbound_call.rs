@@ -211,22 +211,22 @@ impl InboundCall {
     /// The reply of a method that cannot fail.
     #[inline]
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
+        let Parts { codec, context, .. } = &*self.0;
         let mut body = scratch::take();
-        let metadata = self.0.context.take_response_metadata();
         // As a rule the frame is written around its body at once.
-        let response = match (self.0.codec, self.0.context.id) {
-            (Codec::MessagePack, Some(id)) if metadata.is_empty() => {
+        let response = match (codec, context.id) {
+            (Codec::MessagePack, Some(id)) if !context.has_response_metadata() => {
                 Some(begin_response(&mut body, id))
             }
             _ => None,
         };
-        if let Err(error) = body::encode(self.0.codec, value, &mut body) {
+        if let Err(error) = body::encode(*codec, value, &mut body) {
             scratch::put(body);
             return Reply::error(error.into_status());
         }
         let outcome = match response {
             Some(start) => Outcome::Encoded(end_body(&mut body, start)),
-            None => Outcome::Response(metadata),
+            None => Outcome::Response(context.take_response_metadata()),
         };
         Reply { outcome, body }
     }

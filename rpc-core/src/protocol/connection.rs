@@ -36,7 +36,7 @@ use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
-    metadata::{CallOptions, Metadata},
+    metadata::Metadata,
     priority::Priority,
     status::{Code, Fate, Status},
 };
@@ -261,13 +261,12 @@ impl Connection {
                     && self.has_slot(id)
                 {
                     self.check_new(id)?;
-                    let options = CallOptions::default();
                     let body = if payload.len() <= COPY_BYTES {
                         Body::Within(end - payload.len()..end)
                     } else {
                         Body::Shared(message.slice_ref(payload))
                     };
-                    self.accept_call(id, target, body, options, now, events);
+                    self.accept_plain(id, target, body, now, events);
                     return Ok(());
                 }
                 let method = MethodRef::Alias(alias);

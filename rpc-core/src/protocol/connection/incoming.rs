@@ -100,9 +100,7 @@ impl Connection {
     }
 
     /// Enters a call into the table and hands it over. Its id is neither live nor beyond the limit.
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
-    pub(super) fn accept_call(
+    fn accept_call(
         &mut self,
         id: CallId,
         target: Target,
@@ -111,12 +109,12 @@ impl Connection {
         now: Instant,
         events: &mut Events,
     ) {
-        let deadline = match options.deadline_ms {
+        let timeout = match options.deadline_ms {
             None => self.peer.default_deadline,
             Some(0) => None,
             Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
         };
-        let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         self.inbound.insert(id, options.priority, deadline);
         let mut generation = 0;
         if target.kind != MethodKind::Unary {
@@ -132,6 +130,30 @@ impl Connection {
             deadline,
             priority: options.priority,
             metadata: options.metadata,
+        });
+    }
+
+    /// Like [`Connection::accept_call`], for a call without options or streams.
+    #[inline]
+    pub(super) fn accept_plain(
+        &mut self,
+        id: CallId,
+        target: Target,
+        body: Body,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        let timeout = self.peer.default_deadline;
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        self.inbound.insert(id, Priority::Normal, deadline);
+        events.queue.push(Event::Request {
+            id,
+            target,
+            generation: 0,
+            body,
+            deadline,
+            priority: Priority::Normal,
+            metadata: Metadata::default(),
         });
     }
 
