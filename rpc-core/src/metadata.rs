@@ -30,7 +30,7 @@ impl Drop for Metadata {
     #[inline]
     fn drop(&mut self) {
         #[cold]
-        fn drop_entries(entries: Box<Vec<(String, MetadataValue)>>) {
+        fn drop_entries<T>(entries: T) {
             drop(entries);
         }
 

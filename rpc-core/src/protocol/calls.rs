@@ -133,6 +133,8 @@ struct Slot {
     rare: Option<Box<Rare>>,
 }
 
+const _: () = assert!(size_of::<Slot>() <= 128);
+
 #[derive(Debug, Default)]
 struct Rare {
     /// Where an answer of moderate size is kept. Belongs to the slot and is used again and again.
