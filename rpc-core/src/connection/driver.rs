@@ -488,7 +488,6 @@ impl<T: Transport> Driver<T> {
             if self.is_flushing {
                 return Ok(());
             }
-            let mut wakers = Vec::new();
             let shared = self.shared.clone();
             let mut state = shared.lock();
             state.now = None;
@@ -521,10 +520,10 @@ impl<T: Transport> Driver<T> {
             }
             state
                 .connection
-                .take_output(&mut self.work.batch, &mut wakers);
+                .take_output(&mut self.work.batch, &mut self.work.events.wakers);
             let has_more = state.connection.has_output();
             drop(state);
-            wakers.into_iter().for_each(Waker::wake);
+            self.work.events.wakers.drain(..).for_each(Waker::wake);
             self.has_yielded = false;
             self.transmit()?;
             if has_more {
