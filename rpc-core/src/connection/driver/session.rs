@@ -209,7 +209,8 @@ impl<T: Transport> Driver<T> {
 
     fn may_be_resumed(&self, reason: &CloseReason) -> bool {
         match reason.by {
-            ClosedBy::Transport => true,
+            // Without a transport when it was given back, since the acceptor does not go on.
+            ClosedBy::Transport => self.transport.is_some(),
             // 42xx and 43xx let the session go on.
             ClosedBy::Peer => (4200..4400).contains(&reason.code.value()),
             ClosedBy::Local => {
