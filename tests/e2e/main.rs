@@ -11,6 +11,7 @@ mod calls;
 mod cancellation;
 mod connection_end;
 mod errors;
+mod fate;
 mod hostile;
 mod idempotency;
 mod large_bodies;
