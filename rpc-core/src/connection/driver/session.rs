@@ -208,6 +208,10 @@ impl<T: Transport> Driver<T> {
     }
 
     fn may_be_resumed(&self, reason: &CloseReason) -> bool {
+        if self.registered.is_none() && self.shared.lock().connection.going().is_some() {
+            // The acceptor has asked for another session: nobody comes back to this one.
+            return false;
+        }
         match reason.by {
             // Without a transport when it was given back, since the acceptor does not go on.
             ClosedBy::Transport => self.transport.is_some(),
