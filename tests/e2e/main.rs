@@ -10,6 +10,7 @@ mod backlog;
 mod calls;
 mod cancellation;
 mod connection_end;
+mod drain;
 mod errors;
 mod fate;
 mod hostile;

@@ -30,7 +30,7 @@ pub fn backoff() -> Backoff {
     }
 }
 
-async fn start(limits: Limits) -> (SocketAddr, Book, ServerHandle) {
+pub async fn start(limits: Limits) -> (SocketAddr, Book, ServerHandle) {
     let book = Book::default();
     let server = Server::builder()
         .limits(limits)
