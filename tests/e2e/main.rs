@@ -13,6 +13,7 @@ mod connection_end;
 mod drain;
 mod errors;
 mod fate;
+mod heartbeat;
 mod hostile;
 mod idempotency;
 mod large_bodies;
