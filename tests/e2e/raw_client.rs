@@ -46,7 +46,7 @@ pub async fn frames(socket: &mut Socket) -> Vec<Value> {
 }
 
 /// The code and reason of the Close frame that comes next.
-async fn closed(socket: &mut Socket) -> (u16, String) {
+pub async fn closed(socket: &mut Socket) -> (u16, String) {
     loop {
         match soon(socket.next()).await.unwrap().unwrap() {
             Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),

@@ -1,6 +1,7 @@
 //! Sessions that outlive their connections.
 
-mod ledger;
+pub mod ledger;
+pub mod process;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,14 +15,14 @@ use crate::{
 use ledger::{Book, LedgerEventsServer, LedgerServer, Told, assert_executed_once, every_shape};
 
 /// Everything faster than by default, so that tests are.
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits::default().heartbeat(Heartbeat {
         interval: Duration::from_millis(200),
         timeout: Duration::from_millis(200),
     })
 }
 
-fn backoff() -> Backoff {
+pub fn backoff() -> Backoff {
     Backoff {
         first: Duration::from_millis(10),
         max: Duration::from_millis(100),
@@ -29,7 +30,7 @@ fn backoff() -> Backoff {
     }
 }
 
-async fn start(limits: Limits) -> (SocketAddr, Book, ServerHandle) {
+pub async fn start(limits: Limits) -> (SocketAddr, Book, ServerHandle) {
     let book = Book::default();
     let server = Server::builder()
         .limits(limits)

@@ -174,10 +174,12 @@ impl RawCall {
     /// Sends the request now, if there is room in flight. What is left to be done is returned.
     pub(super) fn start<A: Serialize>(&mut self, arguments: &A) -> Unsent {
         let mut body = scratch::take();
-        let sent = body::encode(self.codec(), arguments, &mut body)
-            .map_err(not_encoded)
-            .and_then(|()| self.send(&mut body, None, None));
-        match sent {
+        let encoded = body::encode(self.codec(), arguments, &mut body);
+        if let Err(error) = encoded {
+            scratch::put(body);
+            return Unsent(Err(not_encoded(error)));
+        }
+        match self.send(&mut body, None, None) {
             // A large body has been taken over.
             Ok(true) if self.session.line.get().is_none() || body.is_empty() => {
                 self.is_repeatable = false;
@@ -186,6 +188,7 @@ impl RawCall {
             }
             Ok(true) => Unsent(Ok(body)),
             Ok(false) => Unsent(Ok(body)),
+            Err(status) if self.renew(&status) => Unsent(Ok(body)),
             Err(status) => {
                 scratch::put(body);
                 self.phase = Phase::New;
@@ -510,7 +513,7 @@ impl RawCall {
             self.leave_queue();
             return Poll::Ready(Err(Status::new(
                 Code::DEADLINE_EXCEEDED,
-                "no room in flight within the deadline, as the caller noticed",
+                "the request could not be sent within the deadline, as the caller noticed",
             )
             .with_fate(Fate::NotSent)));
         }

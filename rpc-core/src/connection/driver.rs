@@ -280,7 +280,10 @@ impl<T: Transport> Driver<T> {
                         });
                     }
                     Poll::Ready(Err(error)) => return Err(transport_failed(&error)),
-                    Poll::Pending => return Ok(true),
+                    Poll::Pending => {
+                        self.note_life(bytes > 0);
+                        return Ok(true);
+                    }
                 }
             };
             self.step(cx, message, position)?;

@@ -653,9 +653,10 @@ impl Connection {
         self.outbox.take_rest(batch);
     }
 
-    /// Whether frames of calls wait to be written, or notifications.
+    /// Whether calls wait to be made, or frames of calls or notifications wait to be written.
     pub(crate) fn has_calls_queued(&self) -> bool {
-        self.outbox.has_calls()
+        let waiting = self.calls_waiting.waiting() + self.calls_waiting.admitted();
+        self.outbox.has_calls() || waiting > 0
     }
 
     /// Nothing is to be written for now: what is written next may use other buffers.

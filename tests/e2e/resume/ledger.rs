@@ -209,11 +209,11 @@ pub fn assert_executed_once(book: &Book, first: u64) {
 }
 
 /// What may be said of a call that has failed, beside what the ledger knows.
-pub fn assert_fate(book: &Book, number: u64, status: &Status) {
+pub fn assert_fate(book: &Book, number: u64, failed: &CallError) {
     let entered = book.entered(number);
-    match status.fate() {
-        Fate::NotSent | Fate::NotExecuted => assert_eq!(entered, 0, "booking {number}: {status}"),
-        Fate::Executed => assert_eq!(entered, 1, "booking {number}: {status}"),
-        _ => assert!(entered <= 1, "booking {number}: {status}"),
+    match failed.fate() {
+        Fate::NotSent | Fate::NotExecuted => assert_eq!(entered, 0, "booking {number}: {failed}"),
+        Fate::Executed => assert_eq!(entered, 1, "booking {number}: {failed}"),
+        _ => assert!(entered <= 1, "booking {number}: {failed}"),
     }
 }

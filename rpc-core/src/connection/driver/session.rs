@@ -208,8 +208,13 @@ impl<T: Transport> Driver<T> {
     }
 
     fn may_be_resumed(&self, reason: &CloseReason) -> bool {
+        if self.registered.is_none() && self.shared.lock().connection.going().is_some() {
+            // The acceptor has asked for another session: nobody comes back to this one.
+            return false;
+        }
         match reason.by {
-            ClosedBy::Transport => true,
+            // Without a transport when it was given back, since the acceptor does not go on.
+            ClosedBy::Transport => self.transport.is_some(),
             // 42xx and 43xx let the session go on.
             ClosedBy::Peer => (4200..4400).contains(&reason.code.value()),
             ClosedBy::Local => {

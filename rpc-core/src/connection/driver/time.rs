@@ -9,11 +9,14 @@ use super::{Driver, MIN_PROGRESS_BYTES};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
     connection::shared::State,
+    protocol::Heartbeat,
     transport::Transport,
 };
 
 /// A timer that goes off later than this was held up, and so was everything else of this process.
-const HELD_UP: Duration = Duration::from_secs(1);
+fn held_up(heartbeat: Heartbeat) -> Duration {
+    (heartbeat.timeout / 4).min(Duration::from_secs(1))
+}
 
 /// What is known of whether the peer is still there.
 #[derive(Debug, Default)]
@@ -24,12 +27,13 @@ pub(super) struct Life {
     is_due: bool,
     /// When something was last read.
     pub(super) heard: Option<Instant>,
-    /// When that was last looked at, and how many bytes had been read and written by then.
-    looked: Option<Instant>,
+    /// How many bytes had been read by then.
     bytes_read: u64,
-    bytes_written: u64,
-    /// When something was last written, as far as was looked.
+    /// When something was written, as far as is known: perhaps there was more since.
     said: Option<Instant>,
+    /// When that was last looked at, and how many bytes had been written by then.
+    looked: Option<Instant>,
+    bytes_written: u64,
     /// When the peer was asked for a sign of life.
     pinged: Option<Instant>,
 }
@@ -172,9 +176,27 @@ impl<T: Transport> Driver<T> {
             self.life.heard = Some(now);
             self.life.said = Some(now);
             self.life.looked = Some(now);
+            // What has come so far came before this.
+            if let Some(transport) = &self.transport {
+                self.life.bytes_read = transport.bytes_read();
+                self.life.bytes_written = transport.bytes_written();
+            }
             let first = heartbeat.interval.mul_f64(rand::random::<f64>());
             self.life.due = now.checked_add(first);
             self.is_first_beat = true;
+        }
+    }
+
+    /// All that has come was read, and perhaps it was a whole message. Part of one is a sign of life
+    /// too.
+    #[inline]
+    pub(super) fn note_life(&mut self, is_message: bool) {
+        let bytes_read = self.transport.as_ref().map_or(0, Transport::bytes_read);
+        if bytes_read != self.life.bytes_read {
+            self.life.bytes_read = bytes_read;
+            if !is_message {
+                self.life.heard = Some(Instant::now());
+            }
         }
     }
 
@@ -196,22 +218,16 @@ impl<T: Transport> Driver<T> {
             return Ok(());
         };
         let life = &mut self.life;
-        let looked = life.looked.replace(now);
-        if life.bytes_read != transport.bytes_read() {
-            life.bytes_read = transport.bytes_read();
-            // Part of a message, if no whole one has come.
-            if life.heard <= looked {
-                life.heard = Some(now);
-            }
-        }
         if life.bytes_written != transport.bytes_written() {
             life.bytes_written = transport.bytes_written();
-            life.said = Some(now);
+            // Some time since then, and so not later than it may have been.
+            life.said = life.looked;
         }
+        life.looked = Some(now);
         let heard = life.heard.unwrap_or(now);
         if state.connection.is_dialler() {
             // The acceptor says something in each interval.
-            if now - due > HELD_UP {
+            if now - due > held_up(heartbeat) {
                 life.due = now.checked_add(heartbeat.timeout);
                 return Ok(());
             }
@@ -223,12 +239,11 @@ impl<T: Transport> Driver<T> {
             return Ok(());
         }
         let asked = life.pinged.filter(|pinged| *pinged > heard);
-        if let Some(asked) = asked {
-            let dead = asked + heartbeat.timeout;
-            if now >= dead && now - due <= HELD_UP {
+        if asked.is_some() {
+            if now - due <= held_up(heartbeat) {
                 return Err(silent());
             }
-            life.due = Some(dead.max(now + HELD_UP));
+            life.due = now.checked_add(heartbeat.timeout);
             return Ok(());
         }
         let said = life.said.unwrap_or(now);

@@ -181,7 +181,9 @@ impl Connection {
     pub(super) fn call_places(&self) -> usize {
         // The acceptor's WELCOME comes before anything else of it; the dialler has said HELLO.
         let too_early = self.phase == Phase::Opening && self.side == Side::Acceptor;
-        if too_early || self.is_congested() || self.is_clogged() {
+        // Without a socket a call could not be taken back once it was queued.
+        let has_no_socket = self.is_suspended();
+        if too_early || has_no_socket || self.is_congested() || self.is_clogged() {
             return 0;
         }
         self.peer

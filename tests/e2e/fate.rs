@@ -1,0 +1,669 @@
+//! What becomes of calls, and of the client, when a session does not go on.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{
+    StreamExt as _,
+    future::{join, join_all},
+    stream,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use wirecall::{
+    Client, ClientState, Code, Codec, ConnectError, Context, Fate, Limits, Server, ServerBuilder,
+};
+
+use crate::{
+    relay::{Fault, Relay},
+    resume::{
+        backoff,
+        ledger::{Book, LedgerClient, LedgerServer, assert_fate},
+        limits,
+        process::Process,
+    },
+    support::{dial, idle, soon},
+};
+
+fn ledger_server(book: &Book) -> ServerBuilder {
+    Server::builder()
+        .limits(limits())
+        .service(LedgerServer::new(book.clone()))
+}
+
+/// All states that a client goes through.
+struct Watched {
+    states: Arc<Mutex<Vec<ClientState>>>,
+    watching: JoinHandle<()>,
+}
+
+impl Watched {
+    fn new(client: &Client) -> Self {
+        let states = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut coming) = (states.clone(), client.states());
+        let watching = tokio::spawn(async move {
+            while let Some(state) = coming.next().await {
+                seen.lock().unwrap().push(state);
+            }
+        });
+        Watched { states, watching }
+    }
+
+    /// Their names, in order.
+    fn names(&self) -> Vec<&'static str> {
+        let states = self.states.lock().unwrap();
+        states.iter().map(name).collect()
+    }
+
+    /// The same, once the client is closed.
+    async fn all(self) -> Vec<&'static str> {
+        soon(self.watching).await.unwrap();
+        let states = self.states.lock().unwrap();
+        states.iter().map(name).collect()
+    }
+}
+
+fn name(state: &ClientState) -> &'static str {
+    match state {
+        ClientState::Connecting { .. } => "connecting",
+        ClientState::Ready => "ready",
+        ClientState::Suspended => "suspended",
+        ClientState::Closed(_) => "closed",
+        _ => "?",
+    }
+}
+
+async fn reaches(client: &Client, wanted: &str) {
+    let mut states = client.states();
+    soon(async {
+        while let Some(state) = states.next().await {
+            if name(&state) == wanted {
+                return;
+            }
+        }
+        panic!("closed before it was {wanted}");
+    })
+    .await;
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    soon(async {
+        while !condition() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// A server whose session is lost, with calls of every kind in flight.
+async fn calls_of_a_lost_session(codec: Codec, is_killed: bool) {
+    let book = Book::default();
+    let server = Process::start(ledger_server(&book)).await;
+    let address = server.address;
+    let client = dial(address, codec).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    let watched = Watched::new(&client);
+    let ledger = LedgerClient::new(&client);
+    let in_flight: Vec<_> = (0..4).map(|n| ledger.book(n, 60_000).start()).collect();
+    // They take a moment, so that the new server ends them.
+    let repeated: Vec<_> = (10..14).map(|n| ledger.look(n, 400).start()).collect();
+    let keyed: Vec<_> = (20..24)
+        .map(|n| ledger.book(n, 400).idempotency_key(format!("{n}")).start())
+        .collect();
+    let down = soon(ledger.count(10_000, 5)).await.unwrap();
+    let both = soon(ledger.double(stream::iter(0..3).chain(stream::pending())));
+    let mut both = both.await.unwrap();
+    let up = {
+        let ledger = ledger.clone();
+        tokio::spawn(async move {
+            ledger
+                .collect(stream::iter(0..3).chain(stream::pending()))
+                .await
+        })
+    };
+    until(|| book.entries().len() == 12).await;
+    assert_eq!(soon(both.next()).await.unwrap().unwrap(), 0);
+
+    if is_killed {
+        server.kill();
+        reaches(&client, "suspended").await;
+    } else {
+        server.handle.stop();
+        reaches(&client, "connecting").await;
+    }
+    let made_meanwhile: Vec<_> = (30..34).map(|n| ledger.book(n, 0).start()).collect();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(book.entries().len(), 12);
+    let server = Process::start_at(address, ledger_server(&book)).await;
+    for (call, number) in in_flight.into_iter().zip(0..) {
+        let failed = soon(call).await.unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE, "{failed}");
+        assert_eq!(failed.fate(), Fate::Unknown, "{failed}");
+        assert_eq!(book.entered(number), 1);
+    }
+    // A call is sent again by whoever waits for it.
+    let (repeated, keyed) = soon(join(join_all(repeated), join_all(keyed))).await;
+    for (answer, number) in repeated.into_iter().zip(10..) {
+        assert_eq!(answer, Ok(number));
+        assert_eq!(book.entered(number), 2, "once by each server");
+    }
+    for (answer, number) in keyed.into_iter().zip(20..) {
+        assert_eq!(answer, Ok(number));
+        assert_eq!(book.entered(number), 2, "each server knows its own keys");
+    }
+    for (call, number) in made_meanwhile.into_iter().zip(30..) {
+        assert_eq!(soon(call).await, Ok(number));
+        assert_eq!(book.entered(number), 1);
+    }
+    let items: Vec<_> = soon(down.collect()).await;
+    let (end, items) = items.split_last().unwrap();
+    assert_eq!(end.as_ref().unwrap_err().code(), Code::UNAVAILABLE);
+    for (number, item) in items.iter().enumerate() {
+        assert_eq!(item, &Ok(number as u64));
+    }
+    let last = soon(async {
+        loop {
+            match both.next().await {
+                Some(Ok(_)) => {}
+                end => return end,
+            }
+        }
+    });
+    let last = last.await.expect("an error").unwrap_err();
+    assert_eq!(last.code(), Code::UNAVAILABLE);
+    assert!(both.next().await.is_none());
+    let failed = soon(up).await.unwrap().unwrap_err();
+    assert_eq!(failed.code(), Code::UNAVAILABLE);
+    assert_eq!(failed.fate(), Fate::Unknown);
+
+    assert_eq!(soon(ledger.book(40, 0)).await, Ok(40));
+    idle(&client).await;
+    soon(client.close()).await;
+    until(|| server.handle.sessions() == 0).await;
+    let mut states = watched.all().await;
+    states.dedup();
+    let between = if is_killed { "suspended" } else { "connecting" };
+    assert_eq!(states, ["ready", between, "ready", "closed"]);
+}
+
+#[tokio::test]
+async fn calls_of_a_server_that_was_killed_have_the_right_fate() {
+    for codec in Codec::ALL {
+        calls_of_a_lost_session(codec, true).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_of_a_server_that_was_stopped_have_the_right_fate() {
+    for codec in Codec::ALL {
+        calls_of_a_lost_session(codec, false).await;
+    }
+}
+
+/// The moment of the kill is anywhere in the life of a call.
+#[tokio::test]
+async fn nothing_is_executed_twice_by_servers_that_are_killed_again_and_again() {
+    let book = Book::default();
+    let mut server = Process::start(ledger_server(&book)).await;
+    let address = server.address;
+    let client = dial(address, Codec::MessagePack).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    let callers: Vec<_> = (0..8)
+        .map(|lane| {
+            let (ledger, book) = (LedgerClient::new(&client), book.clone());
+            tokio::spawn(async move {
+                let mut done = 0;
+                for number in lane * 10_000.. {
+                    match ledger.book(number, number % 3).await {
+                        Ok(answer) => {
+                            assert_eq!(answer, number);
+                            assert_eq!(book.entered(number), 1);
+                            done += 1;
+                        }
+                        Err(failed) if failed.code() == Code::UNAVAILABLE => {
+                            assert_fate(&book, number, &failed);
+                        }
+                        Err(failed) => panic!("{failed}"),
+                    }
+                    if book.entered(1_000_000) > 0 {
+                        break;
+                    }
+                }
+                done
+            })
+        })
+        .collect();
+    for _ in 0..8 {
+        sleep(Duration::from_millis(60)).await;
+        server.kill();
+        server = Process::start_at(address, ledger_server(&book)).await;
+    }
+    let ledger = LedgerClient::new(&client);
+    soon(async { while ledger.book(1_000_000, 0).await.is_err() {} }).await;
+    for caller in callers {
+        assert!(soon(caller).await.unwrap() > 0);
+    }
+    assert!(book.entries().values().all(|entered| *entered == 1));
+    idle(&client).await;
+}
+
+/// A client without a connection: its session is suspended, or there is none.
+async fn disconnected(is_suspended: bool, fails_fast: bool) -> (Client, Process, Relay, Book) {
+    let book = Book::default();
+    let server = Process::start(ledger_server(&book)).await;
+    let relay = Relay::start(server.address).await;
+    let mut client = dial(relay.addr(), Codec::MessagePack).reconnect(backoff());
+    if fails_fast {
+        client = client.fail_fast();
+    }
+    let client = client.connect().await.unwrap();
+    assert_eq!(soon(LedgerClient::new(&client).book(1, 0)).await, Ok(1));
+    relay.set(Fault::Refuse);
+    if is_suspended {
+        relay.cut();
+        reaches(&client, "suspended").await;
+    } else {
+        server.handle.stop();
+        reaches(&client, "connecting").await;
+    }
+    (client, server, relay, book)
+}
+
+#[tokio::test]
+async fn a_client_that_fails_fast_does_not_let_calls_wait() {
+    for is_suspended in [true, false] {
+        let (client, _server, _relay, book) = disconnected(is_suspended, true).await;
+        let began = Instant::now();
+        let failed = LedgerClient::new(&client).book(2, 0).await.unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE);
+        assert_eq!(failed.fate(), Fate::NotSent);
+        assert!(began.elapsed() < Duration::from_millis(50));
+        assert_eq!(book.entered(2), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_fails_fast_goes_on_with_calls_that_were_sent() {
+    let book = Book::default();
+    let server = Process::start(ledger_server(&book)).await;
+    let relay = Relay::start(server.address).await;
+    let client = dial(relay.addr(), Codec::MessagePack).reconnect(backoff());
+    let client = client.fail_fast().connect().await.unwrap();
+    let call = LedgerClient::new(&client).book(2, 300).start();
+    until(|| book.entered(2) == 1).await;
+    relay.cut();
+    assert_eq!(soon(call).await, Ok(2));
+    assert_eq!(book.entered(2), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_connection_runs_out_of_time_and_is_never_sent() {
+    for is_suspended in [true, false] {
+        let (client, _server, relay, book) = disconnected(is_suspended, false).await;
+        let ledger = LedgerClient::new(&client);
+        let began = Instant::now();
+        let timeout = Duration::from_millis(200);
+        let calls = [
+            ledger.book(2, 0).timeout(timeout).start(),
+            // One that has been polled, and is owned by its future.
+            ledger.look(3, 0).timeout(timeout).start(),
+        ];
+        let direct = soon(ledger.book(4, 0).timeout(timeout)).await.unwrap_err();
+        let elapsed = began.elapsed().as_millis();
+        assert!((200..400).contains(&elapsed), "{elapsed} ms");
+        let mut failed = vec![direct];
+        for call in calls {
+            failed.push(soon(call).await.unwrap_err());
+        }
+        for failed in failed {
+            assert_eq!(failed.code(), Code::DEADLINE_EXCEEDED, "{failed}");
+            assert_eq!(failed.fate(), Fate::NotSent, "{failed}");
+        }
+        if is_suspended {
+            relay.heal();
+            assert_eq!(soon(ledger.book(5, 0)).await, Ok(5));
+            idle(&client).await;
+        }
+        assert!((2..5).all(|number| book.entered(number) == 0));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_without_a_connection_ends_everything_at_once() {
+    for is_suspended in [true, false] {
+        let (client, _server, relay, book) = disconnected(false, false).await;
+        drop((client, relay, book));
+        let (client, _server, _relay, book) = disconnected(is_suspended, false).await;
+        let ledger = LedgerClient::new(&client);
+        let watched = Watched::new(&client);
+        let waiting: Vec<_> = (2..6).map(|n| ledger.book(n, 0).start()).collect();
+        sleep(Duration::from_millis(20)).await;
+        let began = Instant::now();
+        soon(client.close()).await;
+        for call in waiting {
+            let failed = soon(call).await.unwrap_err();
+            assert_eq!(failed.code(), Code::UNAVAILABLE, "{failed}");
+            assert_eq!(failed.fate(), Fate::NotSent, "{failed}");
+        }
+        assert!(began.elapsed() < Duration::from_millis(100));
+        let failed = soon(ledger.book(7, 0)).await.unwrap_err();
+        assert_eq!(failed.fate(), Fate::NotSent, "{failed}");
+        assert!(client.peer().is_closed());
+        soon(client.closed()).await;
+        assert_eq!(watched.all().await.last(), Some(&"closed"));
+        assert_eq!(book.entries().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn calls_in_flight_of_a_client_that_is_closed_without_a_connection_may_have_been_executed() {
+    let book = Book::default();
+    let server = Process::start(ledger_server(&book)).await;
+    let relay = Relay::start(server.address).await;
+    let client = dial(relay.addr(), Codec::MessagePack).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    let call = LedgerClient::new(&client).book(2, 60_000).start();
+    until(|| book.entered(2) == 1).await;
+    relay.set(Fault::Refuse);
+    relay.cut();
+    reaches(&client, "suspended").await;
+    soon(client.close()).await;
+    let failed = soon(call).await.unwrap_err();
+    assert_eq!(failed.code(), Code::UNAVAILABLE);
+    assert_eq!(failed.fate(), Fate::Unknown);
+}
+
+#[wirecall::service]
+trait Guest {
+    /// Stays until it is dropped.
+    async fn stay(&self);
+    /// A header of the upgrade request that the connection began with.
+    #[rpc(idempotent)]
+    async fn header(&self, cx: &Context, name: &str) -> Option<String>;
+    /// Which server this is.
+    #[rpc(idempotent)]
+    async fn place(&self) -> u32;
+}
+
+#[derive(Clone, Default)]
+struct House {
+    number: u32,
+    staying: Arc<AtomicUsize>,
+}
+
+impl House {
+    fn new(number: u32) -> Self {
+        House {
+            number,
+            ..House::default()
+        }
+    }
+
+    fn staying(&self) -> usize {
+        self.staying.load(Ordering::SeqCst)
+    }
+}
+
+struct Staying(Arc<AtomicUsize>);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Guest for House {
+    async fn stay(&self) {
+        self.staying.fetch_add(1, Ordering::SeqCst);
+        let _staying = Staying(self.staying.clone());
+        std::future::pending().await
+    }
+
+    async fn header(&self, cx: &Context, name: &str) -> Option<String> {
+        let connection = cx.connection();
+        let value = connection.headers.get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    async fn place(&self) -> u32 {
+        self.number
+    }
+}
+
+fn house(house: &House) -> ServerBuilder {
+    house_within(house, limits())
+}
+
+fn house_within(house: &House, limits: Limits) -> ServerBuilder {
+    let guest = GuestServer::new(house.clone());
+    Server::builder().limits(limits).service(guest)
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_comes_back_to_ends_with_its_handlers() {
+    for codec in Codec::ALL {
+        let place = House::new(1);
+        let limits = limits().resume_window(Duration::from_millis(200));
+        let server = Process::start(house_within(&place, limits)).await;
+        let relay = Relay::start(server.address).await;
+        let client = dial(relay.addr(), codec).reconnect(backoff());
+        let client = client.connect().await.unwrap();
+        let guest = GuestClient::new(&client);
+        let call = guest.stay().start();
+        until(|| place.staying() == 1).await;
+        relay.set(Fault::Refuse);
+        let cut = Instant::now();
+        relay.cut();
+        until(|| place.staying() == 0).await;
+        assert!(cut.elapsed() >= Duration::from_millis(200));
+        until(|| server.handle.sessions() == 0).await;
+        assert!(cut.elapsed() < Duration::from_millis(400));
+        relay.heal();
+        let failed = soon(call).await.unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE);
+        assert_eq!(failed.fate(), Fate::Unknown);
+        assert!(failed.to_string().contains("expired"), "{failed}");
+        assert_eq!(soon(guest.place()).await, Ok(1));
+        assert_eq!(server.handle.sessions(), 1);
+        idle(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_come_back_in_time_ends_its_session_by_itself() {
+    let place = House::new(1);
+    let limits = limits().resume_window(Duration::from_millis(100));
+    let server = Process::start(house_within(&place, limits)).await;
+    let relay = Relay::start(server.address).await;
+    let client = dial(relay.addr(), Codec::Json).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    let guest = GuestClient::new(&client);
+    let call = guest.stay().start();
+    until(|| place.staying() == 1).await;
+    let watched = Watched::new(&client);
+    relay.set(Fault::Refuse);
+    relay.cut();
+    let failed = soon(call).await.unwrap_err();
+    assert_eq!(failed.code(), Code::UNAVAILABLE);
+    assert_eq!(failed.fate(), Fate::Unknown);
+    reaches(&client, "connecting").await;
+    relay.heal();
+    assert_eq!(soon(guest.place()).await, Ok(1));
+    let mut names = watched.names();
+    names.dedup();
+    assert_eq!(names, ["ready", "suspended", "connecting", "ready"]);
+}
+
+#[tokio::test]
+async fn several_endpoints_are_tried_in_turn() {
+    for is_killed in [true, false] {
+        let mut servers = Vec::new();
+        for number in 0..3 {
+            servers.push(Process::start(house(&House::new(number))).await);
+        }
+        let [first, second, third] = <[_; 3]>::try_from(servers).ok().unwrap();
+        let client = dial(first.address, Codec::MessagePack)
+            .endpoint(format!("ws://{}", second.address))
+            .endpoint(format!("ws://{}", third.address))
+            .reconnect(backoff());
+        let client = client.connect().await.unwrap();
+        let guest = GuestClient::new(&client);
+        assert_eq!(soon(guest.place()).await, Ok(0));
+        second.kill();
+        if is_killed {
+            first.kill();
+        } else {
+            first.handle.stop();
+        }
+        assert_eq!(soon(guest.place()).await, Ok(2));
+    }
+}
+
+/// What a hook has seen.
+type Seen = Arc<Mutex<Vec<u32>>>;
+
+#[tokio::test]
+async fn the_hook_is_asked_before_each_attempt_and_its_headers_arrive() {
+    let server = Process::start(house(&House::new(0))).await;
+    let address = server.address;
+    let seen = Seen::default();
+    let numbers = seen.clone();
+    let client = dial(address, Codec::MessagePack)
+        .reconnect(backoff())
+        .header("authorization", "replaced")
+        .before_connect(move |attempt| {
+            let count = {
+                let mut numbers = numbers.lock().unwrap();
+                numbers.push(attempt.number());
+                numbers.len()
+            };
+            async move {
+                match count {
+                    1 | 4.. => attempt.header("authorization", &format!("Bearer {count}")),
+                    // It counts as the attempt that has failed.
+                    _ => Err(ConnectError::Io(io::Error::other("no token"))),
+                }
+            }
+        });
+    let client = client.connect().await.unwrap();
+    let guest = GuestClient::new(&client);
+    let header = soon(guest.header("authorization")).await;
+    assert_eq!(header, Ok(Some("Bearer 1".to_owned())));
+    server.kill();
+    let _server = Process::start_at(address, house(&House::new(0))).await;
+    let header = soon(guest.header("authorization")).await.unwrap().unwrap();
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(header, format!("Bearer {}", seen.len()));
+    assert!(seen.len() >= 4);
+    let expected: Vec<_> = std::iter::once(0).chain(0..seen.len() as u32 - 1).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn the_hook_can_send_an_attempt_elsewhere() {
+    let first = Process::start(house(&House::new(0))).await;
+    let second = Process::start(house(&House::new(1))).await;
+    let url = format!("ws://{}", second.address);
+    let count = AtomicUsize::new(0);
+    let client = dial(first.address, Codec::Json)
+        .reconnect(backoff())
+        .before_connect(move |attempt| {
+            let attempt = match count.fetch_add(1, Ordering::SeqCst) {
+                0 => attempt,
+                _ => attempt.to(url.clone()),
+            };
+            async { Ok(attempt) }
+        });
+    let client = client.connect().await.unwrap();
+    let guest = GuestClient::new(&client);
+    assert_eq!(soon(guest.place()).await, Ok(0));
+    first.kill();
+    assert_eq!(soon(guest.place()).await, Ok(1));
+}
+
+/// Answers every request with this status, until it is aborted.
+async fn refuse_with(address: SocketAddr, status: &'static str) -> JoinHandle<()> {
+    let listener = soon(async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    });
+    let listener = listener.await;
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nno");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_refusal_that_another_attempt_does_not_change_ends_the_client() {
+    for (status, is_killed) in [
+        ("403 Forbidden", true),
+        ("403 Forbidden", false),
+        ("404 Not Found", true),
+        ("404 Not Found", false),
+    ] {
+        let server = Process::start(house(&House::new(0))).await;
+        let address = server.address;
+        let client = dial(address, Codec::MessagePack).reconnect(backoff());
+        let client = client.connect().await.unwrap();
+        if is_killed {
+            server.kill();
+            reaches(&client, "suspended").await;
+        } else {
+            server.handle.stop();
+            reaches(&client, "connecting").await;
+            server.kill();
+        }
+        let waiting = GuestClient::new(&client).place().start();
+        let refusing = refuse_with(address, status).await;
+        let reason = soon(client.closed()).await;
+        assert!(reason.to_string().contains(&status[..3]), "{reason}");
+        assert_eq!(client.state(), ClientState::Closed(reason));
+        let failed = soon(waiting).await.unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE);
+        assert_eq!(failed.fate(), Fate::NotSent);
+        refusing.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_final_where_a_hook_may_find_a_better_token() {
+    let server = Process::start(house(&House::new(0))).await;
+    let address = server.address;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let made = attempts.clone();
+    let client = dial(address, Codec::MessagePack)
+        .reconnect(backoff())
+        .before_connect(move |attempt| {
+            made.fetch_add(1, Ordering::SeqCst);
+            async { Ok(attempt) }
+        });
+    let client = client.connect().await.unwrap();
+    server.kill();
+    let refusing = refuse_with(address, "403 Forbidden").await;
+    until(|| attempts.load(Ordering::SeqCst) > 5).await;
+    refusing.abort();
+    let _ = refusing.await;
+    let _server = Process::start_at(address, house(&House::new(1))).await;
+    let guest = GuestClient::new(&client);
+    assert_eq!(soon(guest.place()).await, Ok(1));
+}
