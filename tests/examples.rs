@@ -72,6 +72,29 @@ fn quickstart_shows_what_it_promises_and_exits_with_0() {
 }
 
 #[test]
+fn nothing_is_lost_on_the_flaky_network() {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = example("flaky_network")
+        .args(["5", "100"])
+        .output()
+        .unwrap();
+    let [text, errors] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(status.success(), "{text}{errors}");
+    for part in [
+        "cut 5",
+        "no connection",
+        "5 cuts",
+        "no gap",
+        "executed once",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+#[test]
 fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
     let mut server = Running::start(example("chat_server").arg("127.0.0.1:0"));
     let url = server.line().replace("listening on ", "");
