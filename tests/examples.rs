@@ -47,6 +47,12 @@ impl Running {
     fn type_in(&mut self, line: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
+
+    /// Ends the input, and waits for the program to end by itself.
+    fn leave(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
 }
 
 impl Drop for Running {
@@ -107,7 +113,7 @@ fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
     assert_eq!(ada.line(), "* bob joins");
     bob.type_in("hello");
     assert_eq!(ada.line(), "bob: hello");
-    drop(bob);
+    bob.leave();
     assert_eq!(ada.line(), "* bob leaves");
     let mut carol = Running::start(example("chat_client").args(["carol", "attic", &url]));
     assert_eq!(carol.line(), "* in attic: eve, carol");
