@@ -25,4 +25,5 @@ mod raw_client;
 mod relay_itself;
 mod resume;
 mod services;
+mod soak;
 mod streams;
