@@ -14,6 +14,7 @@ mod drain;
 mod errors;
 mod fate;
 mod heartbeat;
+mod herd;
 mod hostile;
 mod idempotency;
 mod large_bodies;
