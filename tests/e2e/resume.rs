@@ -1,5 +1,6 @@
 //! Sessions that outlive their connections.
 
+mod hostile;
 pub mod ledger;
 pub mod process;
 

@@ -1,0 +1,531 @@
+//! Diallers that ask for what they must not have, spoken by hand in both codecs.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use wirecall::{Codec, Limits, Server, ServerHandle};
+
+use super::start;
+use crate::{
+    raw_client::{Socket, closed, open},
+    support::soon,
+};
+
+// ---- frames, written and read without the code under test
+
+/// Whether frames of this kind end with a payload.
+fn has_payload(kind: u64) -> bool {
+    [6, 7, 8, 9, 13, 14].contains(&kind)
+}
+
+fn is_counted(kind: u64) -> bool {
+    matches!(kind, 6..=13 | 15..=17)
+}
+
+/// MessagePack, in formats of one size for each type.
+fn pack(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.push(0xc0),
+        Value::Bool(value) => out.push(0xc2 | u8::from(*value)),
+        Value::Number(number) => {
+            out.push(0xcf);
+            out.extend(number.as_u64().unwrap().to_be_bytes());
+        }
+        Value::String(text) => {
+            out.push(0xdb);
+            out.extend((text.len() as u32).to_be_bytes());
+            out.extend(text.as_bytes());
+        }
+        Value::Array(values) => {
+            out.push(0xdd);
+            out.extend((values.len() as u32).to_be_bytes());
+            values.iter().for_each(|value| pack(value, out));
+        }
+        Value::Object(entries) => {
+            out.push(0xdf);
+            out.extend((entries.len() as u32).to_be_bytes());
+            for (key, value) in entries {
+                let number: u64 = key.parse().unwrap();
+                pack(&number.into(), out);
+                pack(value, out);
+            }
+        }
+    }
+}
+
+fn pack_frame(frame: &Value, out: &mut Vec<u8>) {
+    let fields = frame.as_array().unwrap();
+    if !has_payload(fields[0].as_u64().unwrap()) {
+        return pack(frame, out);
+    }
+    let (payload, fields) = fields.split_last().unwrap();
+    out.push(0xdd);
+    out.extend((fields.len() as u32 + 1).to_be_bytes());
+    fields.iter().for_each(|field| pack(field, out));
+    let mut body = Vec::new();
+    pack(payload, &mut body);
+    out.push(0xc6);
+    out.extend((body.len() as u32).to_be_bytes());
+    out.extend(body);
+}
+
+fn message(codec: Codec, frames: &[Value]) -> Message {
+    if codec == Codec::Json {
+        return Message::text(json!(frames).to_string());
+    }
+    let mut bytes = Vec::new();
+    for frame in frames {
+        pack_frame(frame, &mut bytes);
+    }
+    Message::binary(bytes)
+}
+
+/// As much of MessagePack as the server writes here. Payloads are left out.
+fn unpack(bytes: &mut &[u8]) -> Value {
+    fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
+        let (taken, rest) = bytes.split_at(length);
+        *bytes = rest;
+        taken
+    }
+    fn number(bytes: &mut &[u8], length: usize) -> u64 {
+        let taken = take(bytes, length);
+        taken
+            .iter()
+            .fold(0, |all, byte| all << 8 | u64::from(*byte))
+    }
+    let head = number(bytes, 1);
+    let (kind, length) = match head {
+        0x00..=0x7f => return head.into(),
+        0x80..=0x8f => ('m', head & 0xf),
+        0x90..=0x9f => ('a', head & 0xf),
+        0xa0..=0xbf => ('s', head & 0x1f),
+        0xc0 => return Value::Null,
+        0xc2 | 0xc3 => return (head == 0xc3).into(),
+        0xc4..=0xc6 => ('b', number(bytes, 1 << (head - 0xc4))),
+        0xcc..=0xcf => return number(bytes, 1 << (head - 0xcc)).into(),
+        0xd9..=0xdb => ('s', number(bytes, 1 << (head - 0xd9))),
+        0xdc | 0xdd => ('a', number(bytes, 2 << (head - 0xdc))),
+        other => panic!("{other:#x}"),
+    };
+    match kind {
+        'a' => (0..length).map(|_| unpack(bytes)).collect(),
+        'm' => {
+            let entry = |_| {
+                let key = unpack(bytes).to_string();
+                (key, unpack(bytes))
+            };
+            Value::Object((0..length).map(entry).collect())
+        }
+        's' => {
+            let text = take(bytes, length as usize);
+            String::from_utf8(text.to_vec()).unwrap().into()
+        }
+        _ => {
+            take(bytes, length as usize);
+            Value::Null
+        }
+    }
+}
+
+/// A client that counts as it should, and then says what it likes.
+struct Raw {
+    codec: Codec,
+    socket: Socket,
+    came: Vec<Value>,
+    token: String,
+    received: u64,
+    sent: u64,
+}
+
+impl Raw {
+    /// Begins a session.
+    async fn open(address: SocketAddr, codec: Codec) -> Raw {
+        let mut raw = Raw {
+            codec,
+            socket: open(address, codec).await,
+            came: Vec::new(),
+            token: String::new(),
+            received: 0,
+            sent: 0,
+        };
+        raw.send(&[json!([0, {"19": 65536}])]).await;
+        let welcome = raw.next().await;
+        assert_eq!(welcome[0], 1, "{welcome}");
+        raw.token = welcome[1]["21"].as_str().unwrap().to_owned();
+        raw
+    }
+
+    /// Another socket that asks for the session of this token; its WELCOME is returned, if one comes.
+    async fn try_ask(
+        address: SocketAddr,
+        codec: Codec,
+        (token, received, sent): (&str, u64, u64),
+    ) -> Option<(Raw, Value)> {
+        let mut raw = Raw {
+            codec,
+            socket: open(address, codec).await,
+            came: Vec::new(),
+            token: String::new(),
+            received,
+            sent,
+        };
+        let hello = json!([0, {"19": 65536, "21": token, "23": received, "25": sent}]);
+        raw.send(&[hello]).await;
+        let welcome = raw.try_next().await?;
+        assert_eq!(welcome[0], 1, "{welcome}");
+        raw.token = welcome[1]["21"].as_str().unwrap().to_owned();
+        Some((raw, welcome[1].clone()))
+    }
+
+    async fn ask(address: SocketAddr, codec: Codec, claim: (&str, u64, u64)) -> (Raw, Value) {
+        let asked = Raw::try_ask(address, codec, claim).await;
+        asked.expect("the connection has ended")
+    }
+
+    /// The same with what it should say.
+    async fn resume(&self, address: SocketAddr) -> Raw {
+        let counts = (self.token.as_str(), self.received, self.sent);
+        let (raw, welcome) = Raw::ask(address, self.codec, counts).await;
+        assert_eq!(welcome["29"], Value::Null, "{welcome}");
+        assert_eq!(welcome["23"], self.sent, "{welcome}");
+        raw
+    }
+
+    /// In one message.
+    async fn send(&mut self, frames: &[Value]) {
+        let counted = |frame: &&Value| is_counted(frame[0].as_u64().unwrap());
+        let counted = frames.iter().filter(counted).count() as u64;
+        self.sent = self.sent.wrapping_add(counted);
+        let message = message(self.codec, frames);
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// The next frame that is no PING; nothing if the connection has ended.
+    async fn try_next(&mut self) -> Option<Value> {
+        loop {
+            while self.came.is_empty() {
+                match soon(self.socket.next()).await {
+                    Some(Ok(Message::Text(text))) => {
+                        let frames: Vec<Value> = serde_json::from_str(&text).unwrap();
+                        self.came = match frames.first() {
+                            Some(Value::Array(_)) => frames,
+                            _ => vec![frames.into()],
+                        };
+                    }
+                    Some(Ok(Message::Binary(bytes))) => {
+                        let mut rest = &bytes[..];
+                        while !rest.is_empty() {
+                            self.came.push(unpack(&mut rest));
+                        }
+                    }
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    _ => return None,
+                }
+            }
+            let frame = self.came.remove(0);
+            let kind = frame[0].as_u64().unwrap();
+            self.received += u64::from(is_counted(kind));
+            // What belongs to the socket is not looked at.
+            if !(2..=4).contains(&kind) {
+                return Some(frame);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Value {
+        self.try_next().await.expect("the connection has ended")
+    }
+
+    /// Adds, twice, in one message, and has both answers.
+    async fn add_twice(&mut self) {
+        let add = |id: u64| json!([6, id, "Ledger.look", [id, 0]]);
+        self.send(&[add(3), add(5)]).await;
+        for id in [3, 5] {
+            let answer = self.next().await;
+            assert_eq!((&answer[0], &answer[1]), (&json!(7), &json!(id)));
+        }
+    }
+}
+
+const UNKNOWN: u64 = 1;
+const EXPIRED: u64 = 2;
+const GAP: u64 = 3;
+
+async fn refused(address: SocketAddr, codec: Codec, claim: (&str, u64, u64)) -> (Raw, u64) {
+    let (raw, welcome) = Raw::ask(address, codec, claim).await;
+    assert_ne!(raw.token, claim.0, "a new session");
+    assert_eq!(welcome["23"], Value::Null, "{welcome}");
+    (raw, welcome["29"].as_u64().expect("a refusal"))
+}
+
+async fn sessions(handle: &ServerHandle, count: usize) {
+    let settled = timeout(Duration::from_secs(5), async {
+        while handle.sessions() != count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let settled = settled.await;
+    assert!(settled.is_ok(), "{} sessions", handle.sessions());
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_secret_gets_a_session_of_its_own() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        own.add_twice().await;
+        let other = Raw::open(address, codec).await;
+        let before = handle.sessions();
+        // The number of one session and the secret of the other; and what is no token at all.
+        let mixed = format!("{}{}", &own.token[..12], &other.token[12..]);
+        let shorter = &own.token[..31];
+        let longer = format!("{}A", own.token);
+        let long = "A".repeat(128);
+        for token in [&mixed, shorter, &longer, &long, "", "\u{1f980}", "////"] {
+            let claim = (token, own.received, own.sent);
+            let (mut raw, reason) = refused(address, codec, claim).await;
+            assert_eq!(reason, UNKNOWN, "{token:?}");
+            raw.add_twice().await;
+            raw.socket.close(None).await.unwrap();
+        }
+        // One that is too long is none at all.
+        let claim = ("A".repeat(129), 0, 0);
+        let (mut raw, welcome) = Raw::ask(address, codec, (&claim.0, claim.1, claim.2)).await;
+        assert_eq!(welcome["29"], Value::Null);
+        raw.socket.close(None).await.unwrap();
+        sessions(&handle, before).await;
+        own.add_twice().await;
+        let mut own = own.resume(address).await;
+        own.add_twice().await;
+    }
+}
+
+#[tokio::test]
+async fn counts_that_cannot_be_are_refused_and_change_nothing() {
+    let (address, _, _handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        own.add_twice().await;
+        let (received, sent) = (own.received, own.sent);
+        assert_eq!((received, sent), (2, 2));
+        for (received, sent) in [
+            // From the future.
+            (received + 1, sent),
+            (u64::MAX, sent),
+            // Both answers came in one message.
+            (received - 1, sent),
+            // What was executed cannot be taken back.
+            (received, sent - 1),
+            (received, 0),
+        ] {
+            let claim = (own.token.as_str(), received, sent);
+            let (mut raw, reason) = refused(address, codec, claim).await;
+            assert_eq!(reason, GAP, "{received} {sent}");
+            raw.socket.close(None).await.unwrap();
+        }
+        // The session has not noticed.
+        own.add_twice().await;
+        let mut own = own.resume(address).await;
+        own.add_twice().await;
+    }
+}
+
+#[tokio::test]
+async fn one_who_claims_to_have_sent_more_than_it_has_holds_up_nobody_else() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let own = Raw::open(address, codec).await;
+        let claim = (own.token.as_str(), own.received, u64::MAX);
+        let (mut raw, welcome) = Raw::ask(address, codec, claim).await;
+        assert_eq!(welcome["29"], Value::Null);
+        raw.send(&[json!([6, 3, "Ledger.look", [1, 0]])]).await;
+        let mut other = Raw::open(address, codec).await;
+        other.add_twice().await;
+        raw.socket.close(None).await.unwrap();
+        other.socket.close(None).await.unwrap();
+    }
+    sessions(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn nothing_follows_a_hello_with_a_token() {
+    let (address, book, _handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let own = Raw::open(address, codec).await;
+        let mut other = Raw::open(address, codec).await;
+        let hello = json!([0, {"19": 65536, "21": own.token, "23": 0, "25": 0}]);
+        let request = json!([6, 3, "Ledger.book", [77, 0]]);
+        let mut socket = open(address, codec).await;
+        std::mem::swap(&mut other.socket, &mut socket);
+        other.send(&[hello, request]).await;
+        let (code, why) = closed(&mut other.socket).await;
+        assert_eq!(code, 4001, "{why}");
+        assert_eq!(book.entered(77), 0);
+        own.resume(address).await.add_twice().await;
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_what_was_never_sent_ends_the_connection() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        for frame in [json!([4, 3]), json!([2, 3, 9]), json!([3, u64::MAX, 9])] {
+            let mut own = Raw::open(address, codec).await;
+            own.add_twice().await;
+            own.send(&[json!([4, 2])]).await;
+            own.send(&[frame]).await;
+            let (code, why) = closed(&mut own.socket).await;
+            assert_eq!(code, 4001, "{why}");
+        }
+    }
+    sessions(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_goes_back_changes_nothing() {
+    let (address, _, _handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        own.add_twice().await;
+        own.send(&[json!([4, 2]), json!([4, 1]), json!([4, 0])])
+            .await;
+        own.add_twice().await;
+        let (_, reason) = refused(address, codec, (&own.token, 0, own.sent)).await;
+        assert_eq!(reason, GAP, "what was acknowledged is not kept");
+        own.resume(address).await.add_twice().await;
+    }
+}
+
+#[tokio::test]
+async fn a_later_socket_supersedes_an_earlier_one_and_its_token() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let mut first = Raw::open(address, codec).await;
+        first.add_twice().await;
+        // WELCOME is lost, say: the token before is still good.
+        let mut second = first.resume(address).await;
+        assert_eq!(first.try_next().await, None, "superseded");
+        let mut third = first.resume(address).await;
+        assert_eq!(second.try_next().await, None, "superseded");
+        assert_ne!(second.token, third.token);
+        let claim = (second.token.as_str(), third.received, third.sent);
+        let (mut raw, reason) = refused(address, codec, claim).await;
+        assert_eq!(reason, UNKNOWN, "of a socket that was superseded");
+        raw.socket.close(None).await.unwrap();
+        // Once something has come from one who knows the last token, only that is good.
+        third.add_twice().await;
+        let claim = (first.token.as_str(), third.received, third.sent);
+        let (mut raw, reason) = refused(address, codec, claim).await;
+        assert_eq!(reason, UNKNOWN, "used up");
+        raw.socket.close(None).await.unwrap();
+        let mut fourth = third.resume(address).await;
+        fourth.add_twice().await;
+        fourth.socket.close(None).await.unwrap();
+    }
+    sessions(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn one_token_on_many_sockets_at_once_belongs_to_one_of_them() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for codec in Codec::ALL {
+        let own = Raw::open(address, codec).await;
+        let claim = (own.token.as_str(), own.received, own.sent);
+        let asking = (0..20).map(|_| Raw::try_ask(address, codec, claim));
+        let came = futures::future::join_all(asking).await;
+        let mut alive = 0;
+        // Some are superseded before they are told that they are welcome.
+        for (mut raw, welcome) in came.into_iter().flatten() {
+            assert_eq!(welcome["29"], Value::Null, "{welcome}");
+            let add = json!([6, 3, "Ledger.look", [1, 0]]);
+            let message = message(codec, &[add]);
+            let _ = raw.socket.send(message).await;
+            alive += usize::from(raw.try_next().await.is_some());
+            let _ = raw.socket.close(None).await;
+        }
+        assert_eq!(alive, 1);
+    }
+    sessions(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn one_who_acknowledges_nothing_is_sent_no_more_and_then_given_up() {
+    const REPLAY_BYTES: usize = 8 << 10;
+    let limits = Limits::default()
+        .replay_bytes(REPLAY_BYTES)
+        .write_stall(Duration::from_millis(300))
+        .resume_window(Duration::from_millis(100));
+    let interop = crate::interop::InteropServer::new(crate::interop::Implementation);
+    let server = Server::builder().limits(limits).service(interop);
+    let server = server.bind("127.0.0.1:0").await.unwrap();
+    let (address, handle) = (server.local_addr().unwrap(), server.handle());
+    tokio::spawn(server.run());
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        let text = "x".repeat(1000);
+        let begun = tokio::time::Instant::now();
+        // One at a time, so that answers do not share messages.
+        let mut answers = 0;
+        for id in 0..200_u64 {
+            let request = json!([6, 2 * id + 3, "Interop.concat", [[text]]]);
+            own.send(&[request]).await;
+            match timeout(Duration::from_millis(100), own.try_next()).await {
+                Ok(Some(_)) => answers += 1,
+                _ => break,
+            }
+        }
+        assert!((6..=12).contains(&answers), "{answers} answers");
+        assert_eq!(own.try_next().await, None, "given up");
+        assert!(begun.elapsed() >= Duration::from_millis(300));
+        sessions(&handle, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn who_comes_too_late_is_told_so() {
+    let limits = Limits::default().resume_window(Duration::from_millis(100));
+    let (address, _, handle) = start(limits).await;
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        own.add_twice().await;
+        let Raw {
+            token,
+            received,
+            sent,
+            socket,
+            ..
+        } = own;
+        drop(socket);
+        sessions(&handle, 0).await;
+        let (mut raw, reason) = refused(address, codec, (&token, received, sent)).await;
+        assert_eq!(reason, EXPIRED);
+        raw.add_twice().await;
+        // An orderly end is not waited after.
+        let (token, received, sent) = (raw.token.clone(), raw.received, raw.sent);
+        raw.socket.close(None).await.unwrap();
+        sessions(&handle, 0).await;
+        let (mut raw, reason) = refused(address, codec, (&token, received, sent)).await;
+        assert_eq!(reason, UNKNOWN);
+        raw.socket.close(None).await.unwrap();
+        sessions(&handle, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_resumes_leave_one_session() {
+    let (address, _, handle) = start(Limits::default()).await;
+    let mut own = Raw::open(address, Codec::MessagePack).await;
+    for round in 0..2_000 {
+        own = own.resume(address).await;
+        if round % 3 == 0 {
+            own.add_twice().await;
+        }
+    }
+    own.add_twice().await;
+    sessions(&handle, 1).await;
+    own.socket.close(None).await.unwrap();
+    sessions(&handle, 0).await;
+}
