@@ -110,7 +110,7 @@ async fn take_numbers(
 async fn tell(mut states: impl Stream<Item = ClientState> + Unpin) {
     while let Some(state) = states.next().await {
         match state {
-            ClientState::Ready => println!("  connected"),
+            ClientState::Ready { .. } => println!("  connected"),
             ClientState::Suspended => println!("  no connection: calls and streams wait"),
             ClientState::Closed(_) => println!("  closed"),
             other => println!("  {other:?}"),

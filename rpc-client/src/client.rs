@@ -159,7 +159,7 @@ impl ClientBuilder {
             Err(_) => return Err(ConnectError::Timeout(limit)),
         };
         let (peer, line) = session.line(self.fails_fast);
-        let (sender, state) = watch::channel(ClientState::Ready);
+        let (sender, state) = watch::channel(ClientState::Ready { session: 1 });
         let upkeep = Upkeep {
             dialler,
             backoff: self.backoff,
@@ -171,6 +171,7 @@ impl ClientBuilder {
             attempts: 0,
             turn: 0,
             ready_since: Instant::now(),
+            number: 1,
         };
         Ok(Client {
             peer,
@@ -190,12 +191,24 @@ pub enum ClientState {
         attempt: u32,
     },
     /// Connected.
-    Ready,
+    Ready {
+        /// The first session of a client is 1. Another number than before says that the server knows
+        /// nothing of what was before: what was subscribed to is to be subscribed to again.
+        session: u64,
+    },
     /// The connection is gone, and the session goes on as soon as there is another one: nothing is
     /// lost, and nothing has failed.
     Suspended,
     /// It is over, for this reason.
     Closed(CloseReason),
+}
+
+impl ClientState {
+    /// Whether the client is connected.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self, ClientState::Ready { .. })
+    }
 }
 
 /// A connection to a server, made again when it is lost.

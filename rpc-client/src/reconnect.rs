@@ -138,9 +138,10 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
         // This end has found a fault of the other, which would be there again; but for one that
         // only was too slow.
         (ClosedBy::Local, code) => match CloseCode::new(code) {
-            CloseCode::WRITE_STALL | CloseCode::HELLO_TIMEOUT | CloseCode::TOMBSTONES => {
-                Next::Reconnect
-            }
+            CloseCode::WRITE_STALL
+            | CloseCode::HELLO_TIMEOUT
+            | CloseCode::TOMBSTONES
+            | CloseCode::GAP => Next::Reconnect,
             _ => Next::Stop,
         },
         (ClosedBy::Peer, 1001 | 1005 | 1006 | 1011..=1014 | 4100..=4399) => Next::Reconnect,

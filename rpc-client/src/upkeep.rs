@@ -133,6 +133,8 @@ pub(crate) struct Upkeep {
     /// Which endpoint is next.
     pub(crate) turn: usize,
     pub(crate) ready_since: Instant,
+    /// Which session it is.
+    pub(crate) number: u64,
 }
 
 /// No other session is to follow.
@@ -180,9 +182,11 @@ impl Upkeep {
                 Ok(linked) => linked,
                 Err(error) => {
                     self.turn += 1;
-                    if is_final(&error, self.dialler.hook.is_some()) {
-                        self.session.close(CloseCode::ABNORMAL, &error.to_string());
-                        return Err(given_up(&error));
+                    if self.is_final(&error) {
+                        // Unless it is the fault of what is particular to this session.
+                        self.session.close(CloseCode::GAP, &error.to_string());
+                        let reason = self.session.ended().await;
+                        return self.replace(reason).await;
                     }
                     continue;
                 }
@@ -243,7 +247,7 @@ impl Upkeep {
                 }
                 Err(error) => {
                     self.turn += 1;
-                    if is_final(&error, self.dialler.hook.is_some()) {
+                    if self.is_final(&error) {
                         return Err(given_up(&error));
                     }
                 }
@@ -280,9 +284,9 @@ impl Upkeep {
                 }
                 Err(error) => {
                     // As a rule a place that does not exist; then the others may.
-                    elsewhere = None;
+                    let was_elsewhere = elsewhere.take().is_some();
                     self.turn += 1;
-                    if is_final(&error, self.dialler.hook.is_some()) {
+                    if !was_elsewhere && self.is_final(&error) {
                         return Err(given_up(&error));
                     }
                     delay = self.next_delay();
@@ -297,12 +301,19 @@ impl Upkeep {
         while self.drivers.try_join_next().is_some() {}
         let is_wanted = self.line.renew(&session);
         self.session = session;
+        self.number += 1;
         if !is_wanted || self.line.is_unwanted() {
             self.session.close(CloseCode::NORMAL, "");
             return Err(Over(reason));
         }
         self.is_ready();
         Ok(())
+    }
+
+    /// Whether no attempt that follows can do better than one that has failed like this: not, while
+    /// there are other endpoints.
+    fn is_final(&self, error: &ConnectError) -> bool {
+        self.dialler.endpoints.len() == 1 && is_final(error, self.dialler.hook.is_some())
     }
 
     /// How long to wait before the attempt that is next.
@@ -315,7 +326,8 @@ impl Upkeep {
 
     fn is_ready(&mut self) {
         self.ready_since = Instant::now();
-        self.state.send_replace(ClientState::Ready);
+        let session = self.number;
+        self.state.send_replace(ClientState::Ready { session });
     }
 
     /// A connection has ended. One that was stable lets the next attempts begin anew.

@@ -38,6 +38,8 @@ close_codes! {
     HELLO_TIMEOUT = 4002,
     /// Far more was sent than any limit announced allows.
     FLOOD = 4003,
+    /// The session went on, and this end has not got all of it: drop it, and begin another one.
+    GAP = 4104,
     /// Half the calls that may be in flight were given up and stayed unanswered.
     TOMBSTONES = 4105,
     /// The server takes its leave: connect again, here or elsewhere.

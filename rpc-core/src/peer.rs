@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     body::Codec,
-    close::{CloseCode, CloseReason},
+    close::{CloseCode, CloseReason, ClosedBy},
     connection::Shared,
     context::ConnectionInfo,
     line::Line,
@@ -81,8 +83,40 @@ impl Peer {
         self.with_session(|session| session.lock().connection.in_flight())
     }
 
-    /// How long the peer took to answer the last time that it was asked for a sign of life; nothing
-    /// before that.
+    /// Asks the peer for a sign of life, and says how long it took.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// That there is no connection at the moment, or why the session has ended.
+    pub async fn ping(&self) -> Result<Duration, CloseReason> {
+        let session = self.session();
+        let before = session.update(|state, _| {
+            let connection = &mut state.connection;
+            connection.ping(Instant::now());
+            connection.round_trips()
+        });
+        session
+            .wait_for(|state| {
+                let connection = &state.connection;
+                if let Some(reason) = connection.closed() {
+                    return Some(Err(reason.clone()));
+                }
+                if connection.is_suspended() {
+                    return Some(Err(CloseReason {
+                        code: CloseCode::ABNORMAL,
+                        message: "there is no connection at the moment".to_owned(),
+                        by: ClosedBy::Transport,
+                    }));
+                }
+                let is_answered = connection.round_trips() > before;
+                connection.round_trip().filter(|_| is_answered).map(Ok)
+            })
+            .await
+    }
+
+    /// How long the peer took to answer the last time that it was asked for a sign of life, by
+    /// [`Peer::ping`] or, at the server, by the heartbeat; nothing before that.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.with_session(|session| session.lock().connection.round_trip())

@@ -77,7 +77,7 @@ impl Watched {
 fn name(state: &ClientState) -> &'static str {
     match state {
         ClientState::Connecting { .. } => "connecting",
-        ClientState::Ready => "ready",
+        ClientState::Ready { .. } => "ready",
         ClientState::Suspended => "suspended",
         ClientState::Closed(_) => "closed",
         _ => "?",

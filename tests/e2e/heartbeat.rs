@@ -189,7 +189,11 @@ async fn an_idle_connection_stays_up_for_hours_and_knows_its_round_trip() {
     assert!(peer.round_trip().unwrap() < Duration::from_millis(10));
     for second in 0..6 * 3600 {
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(client.state(), ClientState::Ready, "{second} s");
+        assert_eq!(
+            client.state(),
+            ClientState::Ready { session: 1 },
+            "{second} s"
+        );
         assert!(!peer.is_suspended(), "{second} s");
     }
     LobbyClient::new(&client).enter().await.unwrap();
@@ -294,7 +298,7 @@ async fn both_ends_notice_that_nothing_comes_through_and_go_on_once_it_does() {
         relay.set(Fault::HalfOpen);
         let silent = Instant::now();
         soon(async {
-            while !peer.is_suspended() || client.state() == ClientState::Ready {
+            while !peer.is_suspended() || client.state().is_ready() {
                 sleep(Duration::from_millis(1)).await;
             }
         })
@@ -369,7 +373,11 @@ async fn a_process_that_was_held_up_kills_no_healthy_connection() {
         for _ in 0..20 {
             sleep(Duration::from_millis(10)).await;
             for (client, peer) in &clients {
-                assert_eq!(client.state(), ClientState::Ready, "{held_up} ms");
+                assert_eq!(
+                    client.state(),
+                    ClientState::Ready { session: 1 },
+                    "{held_up} ms"
+                );
                 assert!(!peer.is_suspended(), "{held_up} ms");
             }
         }

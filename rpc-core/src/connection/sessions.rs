@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::Shared;
+use crate::body::Codec;
 use crate::protocol::{Events, Offer, Refusal, Resume, ResumeToken};
 
 /// So many sessions that have expired are remembered, so that their clients are told that.
@@ -60,14 +61,17 @@ impl<T> Place<T> {
         &self,
         resume: &Resume,
         offer: Offer,
+        codec: Codec,
         transport: T,
     ) -> Result<Vec<Waker>, (T, Refusal)> {
         let mut events = Events::default();
         let mut state = self.shared.lock();
-        if state.close.is_some() {
+        if state.close.is_some() || self.shared.codec != codec {
             return Err((transport, Refusal::Unknown));
         }
-        if let Err(refusal) = state.connection.resume(resume, offer, &mut events) {
+        let at_hand = state.counted_at_hand(codec);
+        let resumed = state.connection.resume(resume, offer, at_hand, &mut events);
+        if let Err(refusal) = resumed {
             return Err((transport, refusal));
         }
         self.hand_over(transport);
@@ -205,7 +209,12 @@ impl<T> Sessions<T> {
     }
 
     /// Hands a transport over to the session that its dialler asks for.
-    pub(super) fn resume(&self, resume: &Resume, transport: T) -> Result<(), (T, Refusal)> {
+    pub(super) fn resume(
+        &self,
+        resume: &Resume,
+        codec: Codec,
+        transport: T,
+    ) -> Result<(), (T, Refusal)> {
         let Some((id, given)) = parse(&resume.token) else {
             return Err((transport, Refusal::Unknown));
         };
@@ -227,7 +236,7 @@ impl<T> Sessions<T> {
             token: token(id, &secret),
             window: entry.place.shared.limits.resume_window,
         };
-        let wakers = entry.place.resume(resume, offer, transport)?;
+        let wakers = entry.place.resume(resume, offer, codec, transport)?;
         entry.previous = Some(given);
         entry.secret = secret;
         drop(table);

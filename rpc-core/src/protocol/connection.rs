@@ -419,7 +419,7 @@ impl Connection {
             }
             Head::Pong { count, token } => {
                 self.counted_by_peer(*count)?;
-                self.ponged(*token, now);
+                self.ponged(*token, now, events);
             }
             Head::Ack { count } => self.counted_by_peer(*count)?,
             Head::GoAway { code, count } => self.told_to_go(frame, *code, *count, events),

@@ -86,6 +86,8 @@ pub enum Event {
     Resumed,
     /// The peer takes no more calls.
     GoAway,
+    /// The peer has given a sign of life that this end has asked for.
+    Pong,
     /// A call is to be executed and answered exactly once.
     Request {
         /// To answer with.
@@ -182,6 +184,9 @@ pub enum ProtocolError {
     /// The session does not go on. A new one has begun on the socket.
     #[error("{0}")]
     NotResumed(Refusal),
+    /// The acceptor goes on with the session where this end cannot.
+    #[error("the session went on with a gap")]
+    Gap,
     /// Notifications beyond the credit, or calls far beyond the limit.
     #[error("{0}")]
     Flood(&'static str),
@@ -194,6 +199,7 @@ impl ProtocolError {
         match self {
             ProtocolError::Frame(_) => CloseCode::FRAMING,
             ProtocolError::Flood(_) => CloseCode::FLOOD,
+            ProtocolError::Gap => CloseCode::GAP,
             _ => CloseCode::PROTOCOL,
         }
     }

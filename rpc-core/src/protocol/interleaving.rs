@@ -492,7 +492,9 @@ impl World {
             panic!("{:?}", events.queue);
         };
         let mut events = Events::default();
-        let resumed = self.ends[0].connection.resume(resume, offer(), &mut events);
+        let resumed = self.ends[0]
+            .connection
+            .resume(resume, offer(), 0, &mut events);
         assert_eq!(resumed, Ok(()));
         self.handle(0, events, &[]);
     }
@@ -511,7 +513,7 @@ impl World {
         wake(events.wakers);
         for event in events.queue {
             match event {
-                Event::Open | Event::Resume(_) | Event::Resumed | Event::GoAway => {}
+                Event::Open | Event::Resume(_) | Event::Resumed | Event::GoAway | Event::Pong => {}
                 Event::Request {
                     id,
                     target,

@@ -89,7 +89,10 @@ impl<T: Transport> Driver<T> {
         else {
             return Ok(());
         };
-        match registered.sessions.resume(resume, transport) {
+        match registered
+            .sessions
+            .resume(resume, self.shared.codec, transport)
+        {
             Ok(()) => Err(lost("went on as an earlier session")),
             Err((transport, refusal)) => {
                 self.transport = Some(transport);
@@ -114,7 +117,11 @@ impl<T: Transport> Driver<T> {
         state.is_blocked = false;
         drop(state);
         self.transport = Some(handover.transport);
-        self.message = handover.message.map(|bytes| (bytes, Position::default()));
+        // The rest of a message of which something was executed is executed, and was counted.
+        self.message = self
+            .message
+            .take()
+            .filter(|(_, position)| position.is_within());
         self.work.batch.clear();
         self.forget_transport();
         self.stage = Stage::Running;

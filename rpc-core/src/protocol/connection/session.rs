@@ -30,6 +30,9 @@ const HEARTBEATS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(6
 const SPREAD_MS: u64 = 1;
 const URL: u64 = 3;
 
+/// Nothing that a peer says is taken to mean a longer time.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How it is said that there is none.
 const NO_HEARTBEAT: Heartbeat = Heartbeat {
     interval: Duration::ZERO,
@@ -39,7 +42,10 @@ const NO_HEARTBEAT: Heartbeat = Heartbeat {
 /// The heartbeat that an acceptor means.
 fn announced(heartbeat: Option<Heartbeat>) -> Option<Heartbeat> {
     let heartbeat = heartbeat.unwrap_or_default();
-    (!heartbeat.interval.is_zero()).then_some(heartbeat)
+    (!heartbeat.interval.is_zero()).then(|| Heartbeat {
+        interval: heartbeat.interval.min(LONGEST),
+        timeout: heartbeat.timeout.min(LONGEST),
+    })
 }
 
 /// What one end knows of its session, apart from the calls.
@@ -67,6 +73,8 @@ pub(super) struct Session {
     ping: Option<(u64, Instant)>,
     pings: u64,
     round_trip: Option<Duration>,
+    /// How many have been measured.
+    round_trips: u64,
 }
 
 /// One end asks the other to take its calls elsewhere.
@@ -149,6 +157,9 @@ impl Connection {
             self.session.peer_replay_bytes = 0;
         }
         self.push_opening(Head::Welcome, &terms);
+        if let Some(leaving) = self.session.leaving.clone() {
+            self.push_go_away(&leaving);
+        }
         self.widen_window();
         self.begin(events);
     }
@@ -159,6 +170,9 @@ impl Connection {
         self.session.peer_replay_bytes = terms.replay_bytes;
         let wanted = self.limits.replay_bytes > 0;
         self.session.offer = terms.offer.filter(|_| wanted && terms.replay_bytes > 0);
+        if let Some(offer) = &mut self.session.offer {
+            offer.window = offer.window.min(LONGEST);
+        }
         if self.session.offer.is_none() {
             self.outbox.limit_replay(0);
             self.session.peer_replay_bytes = 0;
@@ -312,11 +326,10 @@ impl Connection {
             let refusal = terms.refusal.unwrap_or(Refusal::Unknown);
             return Err(ProtocolError::NotResumed(refusal));
         };
-        if sent < self.session.received {
-            return Err(ProtocolError::NotResumed(Refusal::Gap));
+        // The acceptor goes on, and this end cannot.
+        if sent < self.session.received || self.outbox.resume(received).is_err() {
+            return Err(ProtocolError::Gap);
         }
-        let resumed = self.outbox.resume(received);
-        resumed.map_err(|_| ProtocolError::NotResumed(Refusal::Gap))?;
         if let Some(offer) = terms.offer {
             self.session.offer = Some(offer);
         }
@@ -326,17 +339,21 @@ impl Connection {
     }
 
     /// Acceptor: the dialler is back, on another socket. Either all goes on or nothing has changed.
+    ///
+    /// So many counted frames stand in what has come of a message, and have not been executed.
     pub(crate) fn resume(
         &mut self,
         resume: &Resume,
         offer: Offer,
+        at_hand: u64,
         events: &mut Events,
     ) -> Result<(), Refusal> {
+        let received = self.session.received + at_hand;
         if self.closed.is_some() || self.session.offer.is_none() {
             return Err(Refusal::Unknown);
         }
         let counts = self.outbox.check_resume(resume.received);
-        if counts.is_err() || resume.sent < self.session.received {
+        if counts.is_err() || resume.sent < received {
             return Err(Refusal::Gap);
         }
         self.suspend();
@@ -345,7 +362,7 @@ impl Connection {
         let terms = Terms {
             replay_bytes: self.limits.replay_bytes,
             offer: Some(offer.clone()),
-            resumed: Some((self.session.received, self.outbox.sent())),
+            resumed: Some((received, self.outbox.sent())),
             heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
             ..Terms::default()
         };
@@ -380,9 +397,11 @@ impl Connection {
             .push_control(&Frame::new(Head::Ping { count, token }));
     }
 
-    pub(super) fn ponged(&mut self, token: u64, now: Instant) {
+    pub(super) fn ponged(&mut self, token: u64, now: Instant, events: &mut Events) {
         if let Some((_, sent)) = self.session.ping.take_if(|(own, _)| *own == token) {
             self.session.round_trip = Some(now.saturating_duration_since(sent));
+            self.session.round_trips += 1;
+            events.queue.push(Event::Pong);
         }
     }
 
@@ -390,6 +409,11 @@ impl Connection {
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.session.round_trip
+    }
+
+    /// How many PINGs have been answered.
+    pub(crate) fn round_trips(&self) -> u64 {
+        self.session.round_trips
     }
 
     // ---- leaving
@@ -451,7 +475,7 @@ impl Connection {
         for (key, value) in frame.options.entries() {
             match (key, value) {
                 (OptionKey::Integer(SPREAD_MS), OptionValue::Uint(spread)) => {
-                    going.spread = Duration::from_millis(spread);
+                    going.spread = Duration::from_millis(spread).min(LONGEST);
                 }
                 (OptionKey::Integer(URL), OptionValue::Text(url)) => {
                     going.url = Some(url.into_owned());

@@ -110,6 +110,7 @@ impl Pair {
                 | Event::Resume(_)
                 | Event::Resumed
                 | Event::GoAway
+                | Event::Pong
                 | Event::Notification { .. } => {}
             }
         }
