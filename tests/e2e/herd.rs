@@ -10,8 +10,7 @@ use std::{
 use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 use wirecall::{
-    Backoff, Client, ConnectError, Drain, Endpoint, Server, ServerBuilder,
-    ServerHandle,
+    Backoff, Client, ConnectError, Drain, Endpoint, Server, ServerBuilder, ServerHandle,
 };
 
 use crate::{

@@ -319,8 +319,8 @@ impl<T: Transport> Driver<T> {
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
         let mut state = self.shared.lock();
-        if state.has_handover && !position.is_within() {
-            // It came on a transport that the peer does not use any more.
+        if state.has_handover {
+            // It came on a transport that the peer does not use any more, and comes again.
             return Ok(());
         }
         let received = state.connection.receive(
@@ -331,10 +331,6 @@ impl<T: Transport> Driver<T> {
             &*self.router,
             &mut self.work.events,
         );
-        state.unfinished = match received {
-            Ok(false) => Some((message.clone(), position)),
-            _ => None,
-        };
         let connection = &state.connection;
         self.is_congested = connection.is_congested() || connection.is_catching_up();
         self.room_bytes = connection.room_bytes();

@@ -69,8 +69,7 @@ impl<T> Place<T> {
         if state.close.is_some() || self.shared.codec != codec {
             return Err((transport, Refusal::Unknown));
         }
-        let at_hand = state.counted_at_hand(codec);
-        let resumed = state.connection.resume(resume, offer, at_hand, &mut events);
+        let resumed = state.connection.resume(resume, offer, &mut events);
         if let Err(refusal) = resumed {
             return Err((transport, refusal));
         }

@@ -22,7 +22,7 @@ use crate::{
     limits::Limits,
     line::{Line, LineRef, NextSession},
     metadata::Metadata,
-    protocol::{CallId, Connection, Position, Side, next_frame},
+    protocol::{CallId, Connection, Side},
     scratch,
     status::{Code, Status},
 };
@@ -60,8 +60,6 @@ pub(crate) struct State {
     /// Whether another transport waits for the connection's task: nothing is read from the old one
     /// any more, and nothing written to it.
     pub(crate) has_handover: bool,
-    /// The message that is being executed, and how far it was.
-    pub(crate) unfinished: Option<(Bytes, Position)>,
     /// The time, while the connection's task is about to run.
     pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
@@ -90,7 +88,6 @@ impl Shared {
                 armed: None,
                 is_blocked: false,
                 has_handover: false,
-                unfinished: None,
                 now: None,
                 has_company: false,
                 tasks: Vec::new(),
@@ -352,16 +349,6 @@ impl Drop for LaneGuard {
 }
 
 impl State {
-    /// Counted frames of a message that has come and is being executed, without those that were.
-    pub(super) fn counted_at_hand(&self, codec: Codec) -> u64 {
-        let Some((message, position)) = &self.unfinished else {
-            return 0;
-        };
-        let mut position = *position;
-        let frames = std::iter::from_fn(|| next_frame(codec, message, &mut position).ok()?);
-        frames.filter(|frame| frame.head.is_counted()).count() as u64
-    }
-
     /// Whether the connection's task has to look at its timer, or at a window that is shut.
     fn is_due_earlier(&self) -> bool {
         let next = self.connection.next_timeout();

@@ -410,13 +410,6 @@ pub struct Position {
     pub(super) json: json::State,
 }
 
-impl Position {
-    /// Whether something of the message was read.
-    pub(crate) fn is_within(&self) -> bool {
-        self.offset > 0
-    }
-}
-
 /// Reads the frame at `position` and moves past it; `None` at the end of the message.
 ///
 /// After an error the position is not to be used again.

@@ -492,9 +492,7 @@ impl World {
             panic!("{:?}", events.queue);
         };
         let mut events = Events::default();
-        let resumed = self.ends[0]
-            .connection
-            .resume(resume, offer(), 0, &mut events);
+        let resumed = self.ends[0].connection.resume(resume, offer(), &mut events);
         assert_eq!(resumed, Ok(()));
         self.handle(0, events, &[]);
     }

@@ -339,21 +339,17 @@ impl Connection {
     }
 
     /// Acceptor: the dialler is back, on another socket. Either all goes on or nothing has changed.
-    ///
-    /// So many counted frames stand in what has come of a message, and have not been executed.
     pub(crate) fn resume(
         &mut self,
         resume: &Resume,
         offer: Offer,
-        at_hand: u64,
         events: &mut Events,
     ) -> Result<(), Refusal> {
-        let received = self.session.received + at_hand;
         if self.closed.is_some() || self.session.offer.is_none() {
             return Err(Refusal::Unknown);
         }
         let counts = self.outbox.check_resume(resume.received);
-        if counts.is_err() || resume.sent < received {
+        if counts.is_err() || resume.sent < self.session.received {
             return Err(Refusal::Gap);
         }
         self.suspend();
@@ -362,7 +358,7 @@ impl Connection {
         let terms = Terms {
             replay_bytes: self.limits.replay_bytes,
             offer: Some(offer.clone()),
-            resumed: Some((received, self.outbox.sent())),
+            resumed: Some((self.session.received, self.outbox.sent())),
             heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
             ..Terms::default()
         };
