@@ -54,9 +54,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Some(text) => chat.say(&text).await?,
                 None => break,
             },
+            // Without a goodbye the others would see this one leave only when the server does not
+            // wait for its connection to come back any longer.
+            _ = tokio::signal::ctrl_c() => break,
             reason = client.closed() => return Err(reason.to_string().into()),
         }
     }
     client.close().await;
-    Ok(())
+    // The runtime would wait for the line that is being read.
+    std::process::exit(0)
 }

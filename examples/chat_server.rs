@@ -6,10 +6,11 @@ mod contract;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use contract::{Chat, ChatError, ChatEventsNotifier, ChatServer, Line};
-use wirecall::{Context, Peer, Server};
+use wirecall::{Context, Limits, Peer, Server};
 
 #[derive(Clone, Default)]
 struct Rooms(Arc<Mutex<HashMap<String, Vec<Member>>>>);
@@ -97,6 +98,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1);
     let server = Server::builder()
         .service(ChatServer::new(Rooms::default()))
+        // Who is gone without a goodbye leaves the room after this time.
+        .limits(Limits::default().resume_window(Duration::from_secs(10)))
         .bind(address.as_deref().unwrap_or("127.0.0.1:9000"))
         .await?;
     println!("listening on ws://{}", server.local_addr()?);

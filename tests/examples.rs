@@ -47,6 +47,12 @@ impl Running {
     fn type_in(&mut self, line: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
+
+    /// Ends the input, and waits for the program to end by itself.
+    fn leave(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
 }
 
 impl Drop for Running {
@@ -72,6 +78,29 @@ fn quickstart_shows_what_it_promises_and_exits_with_0() {
 }
 
 #[test]
+fn nothing_is_lost_on_the_flaky_network() {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = example("flaky_network")
+        .args(["5", "100"])
+        .output()
+        .unwrap();
+    let [text, errors] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(status.success(), "{text}{errors}");
+    for part in [
+        "cut 5",
+        "no connection",
+        "5 cuts",
+        "no gap",
+        "executed once",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+#[test]
 fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
     let mut server = Running::start(example("chat_server").arg("127.0.0.1:0"));
     let url = server.line().replace("listening on ", "");
@@ -84,7 +113,7 @@ fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
     assert_eq!(ada.line(), "* bob joins");
     bob.type_in("hello");
     assert_eq!(ada.line(), "bob: hello");
-    drop(bob);
+    bob.leave();
     assert_eq!(ada.line(), "* bob leaves");
     let mut carol = Running::start(example("chat_client").args(["carol", "attic", &url]));
     assert_eq!(carol.line(), "* in attic: eve, carol");

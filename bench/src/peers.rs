@@ -120,6 +120,7 @@ macro_rules! peers {
 
 peers! {
     wirecall::Wirecall = "wirecall",
+    wirecall_once::WirecallOnce = "wirecall-once",
     raw_tcp::RawTcp = "raw-tcp",
     raw_tungstenite::RawTungstenite = "raw-tungstenite",
     mux::Mux = "mux",

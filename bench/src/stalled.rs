@@ -72,7 +72,7 @@ pub(crate) async fn run(options: &StalledOptions) -> Result<ExitCode> {
 
 /// In the client: goes through the phases, on one connection. A metric is named after its phase.
 pub(crate) async fn measure(run: &Run) -> Result<Vec<Metric>> {
-    let bench = peer::dial(run.address).await?;
+    let bench = peer::dial(run.address, true).await?;
     let mut metrics = Vec::new();
 
     time_calls(&bench, Duration::ZERO).await?;

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::time::Instant;
@@ -30,7 +30,8 @@ pub struct Context {
     /// With it the call is executed once, however often it is repeated.
     pub(crate) idempotency_key: Option<Arc<str>>,
     pub(crate) metadata: Metadata,
-    pub(crate) response: Mutex<ResponseMetadata>,
+    /// Made by whoever needs it: most handlers send nothing along.
+    pub(crate) response: OnceLock<Mutex<ResponseMetadata>>,
 }
 
 /// What a handler sends along with its answer.
@@ -42,6 +43,34 @@ pub(crate) struct ResponseMetadata {
 }
 
 impl Context {
+    /// That of no call in particular.
+    pub(crate) fn new(peer: Peer) -> Self {
+        Context {
+            peer,
+            id: None,
+            deadline: None,
+            priority: Priority::Normal,
+            idempotency_key: None,
+            metadata: Metadata::default(),
+            response: OnceLock::new(),
+        }
+    }
+
+    /// Forgets the call.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.id = None;
+        self.deadline = None;
+        self.priority = Priority::Normal;
+        self.idempotency_key = None;
+        if !self.metadata.is_empty() {
+            self.metadata = Metadata::default();
+        }
+        if self.has_response_metadata() {
+            self.response.take();
+        }
+    }
+
     /// The peer that called. A handler may call it back, also while its own call is open.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -128,12 +157,21 @@ impl Context {
     }
 
     fn response(&self) -> MutexGuard<'_, ResponseMetadata> {
-        self.response.lock().unwrap_or_else(PoisonError::into_inner)
+        let response = self.response.get_or_init(Mutex::default);
+        response.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something may go with the answer.
+    #[inline]
+    pub(crate) fn has_response_metadata(&self) -> bool {
+        self.response.get().is_some()
     }
 
     /// Takes what goes with the answer.
-    #[inline]
     pub(crate) fn take_response_metadata(&self) -> Metadata {
+        if !self.has_response_metadata() {
+            return Metadata::default();
+        }
         std::mem::take(&mut self.response().entries)
     }
 

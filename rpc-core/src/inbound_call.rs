@@ -15,9 +15,10 @@ use crate::{
     error::{DetailsWriter, RpcError},
     items::{Gone, IncomingItems, OutgoingItems, SourceEnd},
     metadata::Metadata,
+    peer::Peer,
     protocol::{
-        CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, StreamCredit, StreamRef,
-        begin_response, body_too_large, end_body, error_frame, error_options,
+        Body, CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, Small, StreamCredit,
+        StreamRef, begin_response, body_too_large, end_body, error_frame, error_options,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -25,31 +26,121 @@ use crate::{
 };
 
 /// A call or notification of the peer, on its way to a handler.
+///
+/// It is handed on many times before the handler has it: what is moved then is a box, which the
+/// connection uses again for its next call.
 #[derive(Debug)]
-pub struct InboundCall {
-    pub(crate) method: u32,
-    pub(crate) context: Context,
-    pub(crate) codec: Codec,
-    pub(crate) body: Bytes,
+pub struct InboundCall(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    method: u32,
+    context: Context,
+    codec: Codec,
+    /// A body of a few bytes.
+    small: Small,
+    /// One of moderate size, in a buffer that goes with the box.
+    copied: Vec<u8>,
+    /// A large one.
+    shared: Bytes,
     /// For a method with a stream.
-    pub(crate) stream: Option<StreamRef>,
+    stream: Option<StreamRef>,
     /// What the method grants for its caller's stream, if it says so.
-    pub(crate) credit: Option<StreamCredit>,
+    credit: Option<StreamCredit>,
+    /// Once the handler has ended.
+    reply: Option<Reply>,
 }
 
 impl InboundCall {
+    /// One without content, of this peer.
+    pub(crate) fn new(peer: Peer) -> Self {
+        InboundCall(Box::new(Parts {
+            method: 0,
+            codec: peer.codec(),
+            context: Context::new(peer),
+            small: Small::default(),
+            copied: Vec::new(),
+            shared: Bytes::new(),
+            stream: None,
+            credit: None,
+            reply: None,
+        }))
+    }
+
+    /// Makes it a call of this method, with a body that came in this message.
+    #[inline]
+    pub(crate) fn fill(&mut self, method: u32, body: Body, message: &Bytes) -> &mut Context {
+        let parts = &mut *self.0;
+        parts.method = method;
+        match body {
+            Body::Within(place) => {
+                let body = &message[place];
+                if !parts.small.set(body) {
+                    parts.copied.extend_from_slice(body);
+                }
+            }
+            Body::Shared(body) => parts.shared = body,
+        }
+        &mut parts.context
+    }
+
+    /// Gives a call its streams.
+    pub(crate) fn set_stream(&mut self, stream: StreamRef, credit: Option<StreamCredit>) {
+        self.0.stream = Some(stream);
+        self.0.credit = credit;
+    }
+
+    /// Takes out all content, so that the box can be used again.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        let parts = &mut *self.0;
+        parts.context.clear();
+        parts.small.clear();
+        parts.copied.clear();
+        if !parts.shared.is_empty() {
+            parts.shared = Bytes::new();
+        }
+        parts.stream = None;
+        parts.credit = None;
+        if let Some(reply) = parts.reply.take() {
+            scratch::put(reply.body);
+        }
+    }
+
+    /// The handler has ended, and this is what it says.
+    #[inline]
+    #[must_use]
+    pub fn end(mut self, reply: Reply) -> Ended {
+        self.0.reply = Some(reply);
+        Ended(self)
+    }
+
     /// The method's number in its service.
     #[must_use]
     #[inline]
     pub fn method(&self) -> usize {
-        self.method as usize
+        self.0.method as usize
     }
 
     /// What the handler gets to know beside its arguments.
     #[must_use]
     #[inline]
     pub fn context(&self) -> &Context {
-        &self.context
+        &self.0.context
+    }
+
+    #[inline]
+    pub(crate) fn codec(&self) -> Codec {
+        self.0.codec
+    }
+
+    /// The arguments as they came.
+    #[inline]
+    pub(crate) fn body(&self) -> &[u8] {
+        let parts = &*self.0;
+        let bodies = [parts.small.bytes(), &parts.copied, &parts.shared];
+        let body = bodies.into_iter().find(|body| !body.is_empty());
+        body.unwrap_or_default()
     }
 
     /// The arguments, a tuple. They may borrow from the call.
@@ -61,34 +152,37 @@ impl InboundCall {
         &'a self,
         names: &'static [&'static str],
     ) -> Result<T, Status> {
-        body::bytes::sharing(&self.body, || args::decode(self.codec, &self.body, names))
-            .map_err(body::BodyError::into_refusal)
+        let parts = &*self.0;
+        body::bytes::sharing(&parts.shared, || {
+            args::decode(parts.codec, self.body(), names)
+        })
+        .map_err(body::BodyError::into_refusal)
     }
 
     /// The caller's stream, which is accepted by this.
     #[must_use]
     pub fn streaming<T: DeserializeOwned>(&self) -> Streaming<T> {
-        let session = self.context.peer.session();
+        let session = self.0.context.peer.session();
         let announced = session.limits.stream_credit;
         // Without a stream it is that of a call that has ended.
-        let stream = self.stream.unwrap_or(StreamRef {
+        let stream = self.0.stream.unwrap_or(StreamRef {
             id: CallId::CONNECTION,
             generation: 0,
         });
-        let credit = self.credit.unwrap_or(announced);
+        let credit = self.0.credit.unwrap_or(announced);
         Streaming::new(session.codec, IncomingItems::new(session, stream, credit))
     }
 
     /// Accepts a call with a stream: its deadline no longer holds.
     pub fn accept(&self) {
-        let Some(stream) = self.stream else {
+        let Some(stream) = self.0.stream else {
             return;
         };
-        let metadata = self.context.take_response_metadata();
-        let shared = self.context.peer.session();
+        let metadata = self.0.context.take_response_metadata();
+        let shared = self.0.context.peer.session();
         shared.update(|state, _| {
             let connection = &mut state.connection;
-            connection.accept_stream(stream, self.credit, &metadata);
+            connection.accept_stream(stream, self.0.credit, &metadata);
         });
     }
 
@@ -110,12 +204,12 @@ impl InboundCall {
         T: Serialize,
         E: RpcError,
     {
-        self.context.seal_response_metadata();
+        self.0.context.seal_response_metadata();
         self.accept();
-        let Some(stream) = self.stream else {
+        let Some(stream) = self.0.stream else {
             return self.unknown();
         };
-        let out = OutgoingItems::new(self.context.peer.session(), stream);
+        let out = OutgoingItems::new(self.0.context.peer.session(), stream);
         match out.send_all(items).await {
             SourceEnd::Ended => Reply {
                 outcome: Outcome::Response(Metadata::default()),
@@ -130,22 +224,22 @@ impl InboundCall {
     /// The reply of a method that cannot fail.
     #[inline]
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
+        let Parts { codec, context, .. } = &*self.0;
         let mut body = scratch::take();
-        let metadata = self.context.take_response_metadata();
         // As a rule the frame is written around its body at once.
-        let response = match (self.codec, self.context.id) {
-            (Codec::MessagePack, Some(id)) if metadata.is_empty() => {
+        let response = match (codec, context.id) {
+            (Codec::MessagePack, Some(id)) if !context.has_response_metadata() => {
                 Some(begin_response(&mut body, id))
             }
             _ => None,
         };
-        if let Err(error) = body::encode(self.codec, value, &mut body) {
+        if let Err(error) = body::encode(*codec, value, &mut body) {
             scratch::put(body);
             return Reply::error(error.into_status());
         }
         let outcome = match response {
             Some(start) => Outcome::Encoded(end_body(&mut body, start)),
-            None => Outcome::Response(metadata),
+            None => Outcome::Response(context.take_response_metadata()),
         };
         Reply { outcome, body }
     }
@@ -158,7 +252,7 @@ impl InboundCall {
             Err(error) => error,
         };
         let mut body = scratch::take();
-        if let Err(status) = error.encode_details(DetailsWriter::new(self.codec, &mut body)) {
+        if let Err(status) = error.encode_details(DetailsWriter::new(self.0.codec, &mut body)) {
             scratch::put(body);
             return Reply::error(status);
         }
@@ -187,6 +281,34 @@ impl InboundCall {
     #[must_use]
     pub fn unknown(&self) -> Reply {
         Reply::error(Status::new(Code::UNIMPLEMENTED, "no such method"))
+    }
+}
+
+/// A call whose handler has ended, with its reply.
+#[derive(Debug)]
+pub struct Ended(InboundCall);
+
+impl Ended {
+    /// The terminal frame, if the reply is what it is as a rule: a result that was encoded together
+    /// with its frame, and that may go in one piece.
+    #[inline]
+    pub(crate) fn frame(&self, max_body_bytes: usize) -> Option<&[u8]> {
+        let reply = self.0.0.reply.as_ref()?;
+        let Outcome::Encoded(start) = reply.outcome else {
+            return None;
+        };
+        let fits = reply.body.len() - start <= max_body_bytes.min(FIRST_PIECE_BYTES);
+        fits.then_some(&reply.body)
+    }
+
+    pub(crate) fn take_reply(&mut self) -> Reply {
+        self.0.0.reply.take().unwrap_or_else(Reply::panicked)
+    }
+
+    /// A box to use again.
+    #[inline]
+    pub(crate) fn into_call(self) -> InboundCall {
+        self.0
     }
 }
 

@@ -3,11 +3,7 @@
 //! It holds while the handler is polled, on the thread that polls it: what the handler spawns is
 //! on its own.
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::cell::Cell;
 
 use tokio::time::Instant;
 
@@ -33,19 +29,4 @@ pub(crate) fn scope<T>(deadline: Option<Instant>, poll: impl FnOnce() -> T) -> T
 
     let _restore = Restore(DEADLINE.replace(deadline));
     poll()
-}
-
-/// A future that is polled in a scope.
-pub(crate) struct Scoped<F> {
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) future: F,
-}
-
-impl<F: Future + Unpin> Future for Scoped<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.get_mut();
-        scope(this.deadline, || Pin::new(&mut this.future).poll(cx))
-    }
 }

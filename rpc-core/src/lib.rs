@@ -44,7 +44,7 @@ pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
 pub use idempotency::KeptResults;
-pub use inbound_call::{InboundCall, Reply};
+pub use inbound_call::{Ended, InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
 pub use method::{MAX_ALIASES, Method, Methods, StubMethod};

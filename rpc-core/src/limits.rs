@@ -43,7 +43,8 @@ pub struct Limits {
     pub outbound_queue_bytes: usize,
     /// How many bytes of messages may be on their way to this end before it has taken them in. The
     /// peer's queue stays where it can put first what is urgent, and not in the buffers between. 1
-    /// MiB, which is also the least. Over a path of 50 ms that lets 20 MiB/s through.
+    /// MiB, which is also the least. Over a path of 50 ms that lets 20 MiB/s through, if
+    /// [`Limits::replay_bytes`] do.
     pub connection_window_bytes: usize,
     /// How many entries of metadata a call may carry. 32.
     pub max_metadata_entries: usize,
@@ -54,8 +55,8 @@ pub struct Limits {
     /// How long a write may make no progress before the connection is given up. 15 s.
     pub write_stall: Duration,
     /// How much is kept of what was sent, in bytes, until the peer has acknowledged it: after a broken
-    /// connection it is sent again. A peer that acknowledges nothing is sent no more. 256 KiB. 0
-    /// lets the session end with its connection.
+    /// connection it is sent again. A peer that acknowledges nothing is sent no more, so that so
+    /// much goes through in each round trip. 256 KiB. 0 lets the session end with its connection.
     pub replay_bytes: usize,
     /// How long a server waits for a client to come back and go on with its session. 60 s.
     pub resume_window: Duration,

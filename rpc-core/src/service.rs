@@ -17,7 +17,7 @@ use futures::future::OptionFuture;
 pub use crate::protocol::MethodKind;
 use crate::{
     idempotency::{KeptResults, ResultCache},
-    inbound_call::{InboundCall, Reply},
+    inbound_call::{Ended, InboundCall},
     protocol::{Resolve, StreamCredit, Target},
 };
 
@@ -96,10 +96,36 @@ pub trait Dispatcher: Send {
 
 /// What became of a handler.
 pub enum Dispatched {
-    /// It has ended.
-    Done(Reply),
+    /// It has ended, with a panic where there is nothing.
+    Done(Option<Ended>),
     /// It waits for something and is to be polled on in a task. `None` cannot come of it.
-    Pending(Pin<Box<dyn Future<Output = Option<Reply>> + Send>>),
+    Pending(PendingHandler),
+}
+
+/// A handler that has been started, in its box.
+pub struct PendingHandler(Pin<Box<dyn Handler>>);
+
+impl Future for PendingHandler {
+    type Output = Option<Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll_ended(cx)
+    }
+}
+
+/// A future that gives back what it was started with.
+trait Handler: Send {
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Ended>>;
+}
+
+impl<S, F> Handler for OptionFuture<F>
+where
+    S: Send + Sync + 'static,
+    F: Future<Output = (Ended, Arc<S>)> + Send,
+{
+    fn poll_ended(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
+        self.poll(cx).map(|output| output.map(|(ended, _)| ended))
+    }
 }
 
 impl fmt::Debug for Dispatched {
@@ -115,6 +141,9 @@ impl fmt::Debug for Dispatched {
 /// those that end at once: most never need a task, and then nothing is allocated for them.
 pub struct PollOnce<S, F, M> {
     service: Arc<S>,
+    /// Another reference, which a handler has given back: connections on several threads would
+    /// contend for the count if each call took one.
+    spare: Option<Arc<S>>,
     start: M,
     slot: Option<Pin<Box<OptionFuture<F>>>>,
 }
@@ -124,6 +153,7 @@ impl<S, F, M> PollOnce<S, F, M> {
     pub fn new(service: Arc<S>, start: M) -> Self {
         PollOnce {
             service,
+            spare: None,
             start,
             slot: None,
         }
@@ -139,7 +169,7 @@ impl<S, F, M> fmt::Debug for PollOnce<S, F, M> {
 impl<S, F, M> Dispatcher for PollOnce<S, F, M>
 where
     S: Send + Sync + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = (Ended, Arc<S>)> + Send + 'static,
     M: Fn(Arc<S>, InboundCall) -> F + Send + 'static,
 {
     #[inline]
@@ -148,9 +178,10 @@ where
             .slot
             .take()
             .unwrap_or_else(|| Box::pin(OptionFuture::from(None)));
-        slot.set(Some((self.start)(self.service.clone(), call)).into());
+        let service = self.spare.take().unwrap_or_else(|| self.service.clone());
+        slot.set(Some((self.start)(service, call)).into());
         let Some(cx) = cx else {
-            return Dispatched::Pending(slot);
+            return Dispatched::Pending(PendingHandler(slot));
         };
         // Nothing of the handler is touched after a panic but its destructor.
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -161,15 +192,17 @@ where
             polled
         }));
         match polled {
-            Ok(Poll::Ready(reply)) => {
+            Ok(Poll::Ready(output)) => {
                 self.slot = Some(slot);
-                Dispatched::Done(reply.unwrap_or_else(Reply::panicked))
+                let (ended, service) = output.unzip();
+                self.spare = service;
+                Dispatched::Done(ended)
             }
-            Ok(Poll::Pending) => Dispatched::Pending(slot),
+            Ok(Poll::Pending) => Dispatched::Pending(PendingHandler(slot)),
             Err(_) => {
                 // The box goes with what is left of the handler.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
-                Dispatched::Done(Reply::panicked())
+                Dispatched::Done(None)
             }
         }
     }
@@ -187,12 +220,14 @@ pub struct Router {
 struct Registered {
     service: Arc<dyn Service>,
     /// For each method, how many of its next calls are spawned at once, since its first poll was
-    /// slow the last time it was tried in place.
+    /// slow the last time it was tried in place; [`SPAWN_ALWAYS`] for those that say so.
     spawn_next: Box<[AtomicU32]>,
 }
 
 /// How many calls of a method are spawned at once after one that was slow in place.
 const SPAWN_AFTER_SLOW: u32 = 64;
+
+const SPAWN_ALWAYS: u32 = u32::MAX;
 
 /// Two services have the same name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,7 +253,10 @@ impl Router {
             };
             self.targets.insert(format!("{name}.{}", info.name), target);
         }
-        let spawn_next = service.methods().iter().map(|_| AtomicU32::new(0));
+        let spawn_next = service.methods().iter().map(|info| {
+            let calls = if info.spawn { SPAWN_ALWAYS } else { 0 };
+            AtomicU32::new(calls)
+        });
         self.services.push(Registered {
             spawn_next: spawn_next.collect(),
             service,
@@ -263,15 +301,16 @@ impl Router {
     pub(crate) fn spawns(&self, target: Target) -> bool {
         let next = &self.services[target.service as usize].spawn_next[target.method as usize];
         let left = next.load(Ordering::Relaxed);
-        if left > 0 {
+        if left > 0 && left < SPAWN_ALWAYS {
             // Connections that race here spawn one more or less: no harm.
             next.store(left - 1, Ordering::Relaxed);
         }
-        left > 0 || self.method(target).spawn
+        left > 0
     }
 
     /// The first poll of this method held up its connection.
     pub(crate) fn was_slow(&self, target: Target) {
+        // Never one that is always spawned: that is not tried in place.
         self.services[target.service as usize].spawn_next[target.method as usize]
             .store(SPAWN_AFTER_SLOW, Ordering::Relaxed);
     }

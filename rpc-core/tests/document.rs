@@ -121,7 +121,7 @@ fn the_examples_are_frames_and_mean_the_same_in_both_codecs() {
 /// W-ORD-1: the conversations of the document are those of the golden vectors.
 #[test]
 fn the_conversations_are_those_of_the_vectors() {
-    for name in ["conversation", "stream_conversation"] {
+    for name in ["conversation", "stream_conversation", "resume_conversation"] {
         assert_conversation(name);
     }
 }
@@ -130,12 +130,12 @@ fn assert_conversation(name: &str) {
     let document = document();
     for codec in Codec::ALL {
         let info = format!("{}-{}", name.replace('_', "-"), support::key(codec));
+        // One for each of its connections.
         let blocks = blocks(&document, &info);
-        let [block] = &blocks[..] else {
-            panic!("no single block {info}");
-        };
-        let mut messages: Vec<(&str, String)> = Vec::new();
-        for line in block {
+        let mut messages: Vec<(u64, &str, String)> = Vec::new();
+        let lines = (1..).zip(&blocks);
+        let lines = lines.flat_map(|(socket, block)| block.iter().map(move |line| (socket, line)));
+        for (socket, line) in lines {
             let (mark, line) = line.split_at(2);
             let line = match codec {
                 Codec::MessagePack => {
@@ -145,9 +145,9 @@ fn assert_conversation(name: &str) {
                 _ => line.to_owned(),
             };
             match (mark, messages.last_mut()) {
-                ("> ", _) => messages.push(("dialler", line)),
-                ("< ", _) => messages.push(("acceptor", line)),
-                (_, Some((_, message))) => message.push_str(&line),
+                ("> ", _) => messages.push((socket, "dialler", line)),
+                ("< ", _) => messages.push((socket, "acceptor", line)),
+                (_, Some((.., message))) => message.push_str(&line),
                 (_, None) => panic!("no mark before {line:?}"),
             }
         }
@@ -156,7 +156,8 @@ fn assert_conversation(name: &str) {
             .iter()
             .map(|vector| {
                 let message = text(vector, support::key(codec)).to_owned();
-                (text(vector, "from"), message)
+                let socket = vector.get("socket").map_or(1, integer);
+                (socket, text(vector, "from"), message)
             })
             .collect();
         assert_eq!(messages, expected);
@@ -236,6 +237,7 @@ fn the_table_of_close_codes_is_that_of_the_code() {
         (CloseCode::HELLO_TIMEOUT, "HELLO_TIMEOUT"),
         (CloseCode::FLOOD, "FLOOD"),
         (CloseCode::TOMBSTONES, "TOMBSTONES"),
+        (CloseCode::MOVED, "MOVED"),
         (CloseCode::WRITE_STALL, "WRITE_STALL"),
     ];
     assert_eq!(named, codes.map(|(code, name)| (Some(code.value()), name)));
@@ -249,6 +251,7 @@ fn the_tables_of_limits_have_the_defaults() {
     let milliseconds = |duration: Duration| duration.as_millis().to_string();
     let deadline = limits.default_deadline.map(milliseconds);
     let deadline = deadline.expect("a default");
+    let heartbeat = limits.heartbeat.expect("a default");
     let announced = [
         ("1", limits.max_message_bytes.to_string()),
         ("3", limits.max_body_bytes.to_string()),
@@ -265,11 +268,20 @@ fn the_tables_of_limits_have_the_defaults() {
         .filter(|row| !row[2].is_empty())
         .map(|row| (row[0], row[2].to_owned()))
         .collect();
-    assert_eq!(hello, announced);
+    let beats = [
+        ("31", milliseconds(heartbeat.interval)),
+        ("33", milliseconds(heartbeat.timeout)),
+    ];
+    // What is absent from HELLO has no default: there is no resume then.
+    let kept = [
+        ("19", limits.replay_bytes.to_string()),
+        ("27", milliseconds(limits.resume_window)),
+    ];
+    assert_eq!(hello, [&announced[..], &beats].concat());
     let rows = table(&document, "| limit | default | key | beyond it |");
     let with_key = rows.iter().filter(|row| !row[2].is_empty());
     let with_key: Vec<_> = with_key.map(|row| (row[2], row[1].to_owned())).collect();
-    assert_eq!(with_key, announced);
+    assert_eq!(with_key, [&announced[..], &kept, &beats].concat());
     let without_key = rows.iter().filter(|row| row[2].is_empty());
     let without_key: Vec<_> = without_key.map(|row| row[1].to_owned()).collect();
     let expected = [

@@ -199,7 +199,11 @@ fn packed(codec: Codec, frames: &[&Frame<'_>]) -> Vec<Vec<u8>> {
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 
-const CONVERSATIONS: [&str; 2] = ["conversation.json", "stream_conversation.json"];
+const CONVERSATIONS: [&str; 3] = [
+    "conversation.json",
+    "stream_conversation.json",
+    "resume_conversation.json",
+];
 
 /// W-MSG-3: the conversations read as they mean, and are written byte for byte.
 #[test]

@@ -18,7 +18,10 @@ use wirecall::{
 
 use crate::{
     raw_client,
-    support::{Door, LobbyClient, LobbyServer, breakable_proxy, connect, dial, idle, soon, start},
+    support::{
+        Door, LobbyClient, LobbyServer, breakable_proxy, connect, connect_once, dial, idle, soon,
+        start,
+    },
 };
 
 /// A till that counts how often it is really asked to do something.
@@ -218,7 +221,7 @@ async fn a_call_whose_connection_breaks_is_executed_to_its_end_and_its_result_ke
         let (counter, server) = till();
         let address = start(server).await;
         let (proxy, connection) = breakable_proxy(address).await;
-        let client = connect(proxy, codec).await;
+        let client = connect_once(proxy, codec).await;
         let till = TillClient::new(&client);
         let lost = till.pay_slowly(7).idempotency_key("a").start();
         soon(counter.0.begun.notified()).await;

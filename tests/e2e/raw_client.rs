@@ -77,17 +77,21 @@ enum ChatError {
     NoRoom(String),
 }
 
-struct Lobby(tokio::sync::mpsc::UnboundedSender<bool>);
+struct Lobby {
+    confirmed: tokio::sync::mpsc::UnboundedSender<bool>,
+    /// What callers in the lobby send along.
+    trace: Option<&'static str>,
+}
 
 impl Chat for Lobby {
     async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, ChatError> {
         assert_eq!(text, "hi");
         if room == "lobby" {
-            assert_eq!(cx.metadata().get("trace"), Some("4bf92f35"));
+            assert_eq!(cx.metadata().get("trace"), self.trace);
             return Ok(42);
         }
         let events = ChatEventsClient::new(cx);
-        let confirmed = self.0.clone();
+        let confirmed = self.confirmed.clone();
         tokio::spawn(async move {
             events.kicked("lobby", "spam").await.unwrap();
             let _ = confirmed.send(events.confirm("leave?").await.unwrap());
@@ -121,9 +125,13 @@ fn unhex(hex: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_conversation_of_the_golden_vectors_runs_against_the_real_server_in_json() {
-    let (confirm, mut confirmed) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut confirmed) = tokio::sync::mpsc::unbounded_channel();
+    let lobby = Lobby {
+        confirmed: sender,
+        trace: Some("4bf92f35"),
+    };
     let server = Server::builder()
-        .service(ChatServer::new(Lobby(confirm)))
+        .service(ChatServer::new(lobby))
         .limits(Limits::default().max_in_flight(64));
     let mut socket = open(start(server).await, Codec::Json).await;
     let mut came = Vec::new();
@@ -149,9 +157,13 @@ async fn the_conversation_of_the_golden_vectors_runs_against_the_real_server_in_
 
 #[tokio::test]
 async fn the_conversation_of_the_golden_vectors_runs_against_the_real_server_in_messagepack() {
-    let (confirm, mut confirmed) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut confirmed) = tokio::sync::mpsc::unbounded_channel();
+    let lobby = Lobby {
+        confirmed: sender,
+        trace: Some("4bf92f35"),
+    };
     let server = Server::builder()
-        .service(ChatServer::new(Lobby(confirm)))
+        .service(ChatServer::new(lobby))
         .limits(Limits::default().max_in_flight(64));
     let mut socket = open(start(server).await, Codec::MessagePack).await;
     let mut came = Vec::new();
@@ -177,6 +189,73 @@ async fn the_conversation_of_the_golden_vectors_runs_against_the_real_server_in_
         }
     }
     assert_eq!(soon(confirmed.recv()).await, Some(true));
+}
+
+#[derive(Deserialize)]
+struct LineOfMany {
+    socket: u32,
+    #[serde(default)]
+    lost: bool,
+    #[serde(flatten)]
+    line: Line,
+}
+
+/// W-RESUME-6, W-RESUME-7, W-RESUME-9: a session goes on, and one is refused.
+#[tokio::test]
+async fn the_session_of_the_golden_vectors_goes_on_at_the_real_server() {
+    let server = Server::builder().service(ChatServer::new(Lobby {
+        confirmed: tokio::sync::mpsc::unbounded_channel().0,
+        trace: None,
+    }));
+    let address = start(server).await;
+    let lines: Vec<LineOfMany> =
+        serde_json::from_str(include_str!("../vectors/resume_conversation.json")).unwrap();
+    let mut socket = open(address, Codec::Json).await;
+    let mut number = 1;
+    // The tokens of the vectors, and those that this server has given.
+    let mut tokens: Vec<(String, String)> = Vec::new();
+    for LineOfMany {
+        socket: on,
+        lost,
+        line,
+    } in lines
+    {
+        if on != number {
+            socket = open(address, Codec::Json).await;
+            number = on;
+        }
+        if line.from == "dialler" {
+            let mut text = line.json;
+            for (theirs, given) in &tokens {
+                text = text.replace(theirs, given);
+            }
+            if !lost {
+                send_text(&mut socket, &text).await;
+            }
+            continue;
+        }
+        // An acknowledgement, or a sign of life, may come at any time.
+        let frame = loop {
+            let [frame] = &frames(&mut socket).await[..] else {
+                panic!("{} shares its message", line.json);
+            };
+            if frame[0] != 2 && frame[0] != 4 {
+                break frame.clone();
+            }
+        };
+        let mut expected: Value = serde_json::from_str(&line.json).unwrap();
+        if frame[0] == 1 {
+            let [theirs, given] = [&expected, &frame].map(|frame| frame[1]["21"].clone());
+            let text = |token: Value| token.as_str().unwrap().to_owned();
+            tokens.push((text(theirs), text(given)));
+            for key in ["11", "21"] {
+                expected[1][key] = frame[1][key].clone();
+            }
+        }
+        assert_eq!(frame, expected);
+    }
+    let given: std::collections::BTreeSet<_> = tokens.iter().map(|(_, given)| given).collect();
+    assert_eq!(given.len(), 3, "a token is given once");
 }
 
 #[tokio::test]

@@ -14,8 +14,11 @@ use crate::{
     scenario::{Scenario, Work},
 };
 
+/// As it is by default: a session goes on when its connection breaks.
+pub(crate) type Wirecall = Resumable<true>;
+
 #[derive(Clone)]
-pub(crate) struct Wirecall(BenchClient);
+pub(crate) struct Resumable<const RESUMES: bool>(BenchClient);
 
 /// What the server does.
 #[wirecall::service]
@@ -87,7 +90,7 @@ impl BenchEvents for Subscriber {
     }
 }
 
-impl Peer for Wirecall {
+impl<const RESUMES: bool> Peer for Resumable<RESUMES> {
     fn can(_: Work) -> bool {
         true
     }
@@ -104,7 +107,7 @@ impl Peer for Wirecall {
     }
 
     async fn connect(address: SocketAddr) -> Result<Self> {
-        Ok(Wirecall(dial(address).await?))
+        Ok(Resumable(dial(address, RESUMES).await?))
     }
 
     async fn echo(&mut self, body: &Bytes) -> Result<Bytes> {
@@ -137,10 +140,12 @@ impl Peer for Wirecall {
     }
 
     async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
-        let client = Client::builder(format!("ws://{address}"))
-            .serve(BenchEventsServer::new(Subscriber(tally)))
-            .connect()
-            .await?;
+        let mut builder = Client::builder(format!("ws://{address}"))
+            .serve(BenchEventsServer::new(Subscriber(tally)));
+        if !RESUMES {
+            builder = builder.no_reconnect();
+        }
+        let client = builder.connect().await?;
         BenchClient::new(&client).subscribe().await?;
         let reason = client.closed().await;
         anyhow::bail!("the connection has ended: {reason:?}")
@@ -148,12 +153,12 @@ impl Peer for Wirecall {
 }
 
 /// A typed client of its own connection.
-pub(crate) async fn dial(address: SocketAddr) -> Result<BenchClient> {
-    let client = Client::builder(format!("ws://{address}"))
-        .limits(limits())
-        .connect()
-        .await
-        .context("cannot connect")?;
+pub(crate) async fn dial(address: SocketAddr, resumes: bool) -> Result<BenchClient> {
+    let mut builder = Client::builder(format!("ws://{address}")).limits(limits());
+    if !resumes {
+        builder = builder.no_reconnect();
+    }
+    let client = builder.connect().await.context("cannot connect")?;
     Ok(BenchClient::new(&client))
 }
 

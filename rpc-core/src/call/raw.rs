@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
@@ -306,7 +305,7 @@ impl RawCall {
         let codec = self.codec();
         self.poll_raw_answer(cx, started, |answer, _| match answer {
             Answer::Failed(failure) => Err(decode_failure(codec, &failure)),
-            Answer::Copied | Answer::Shared => Ok(()),
+            _ => Ok(()),
         })
     }
 
@@ -337,11 +336,7 @@ impl RawCall {
         started: Started,
         read: impl FnOnce(Answer, &Received) -> T,
     ) -> Poll<T> {
-        let mut received = Received {
-            copied: scratch::take(),
-            shared: Bytes::new(),
-            metadata: Metadata::default(),
-        };
+        let mut received = Received::default();
         let answer = self.session.update(|state, wakers| {
             let connection = &mut state.connection;
             connection.poll_answer(started.index, cx.waker(), &mut received, wakers)
@@ -350,10 +345,12 @@ impl RawCall {
             self.phase = Phase::Ended;
             read(answer, &received)
         });
-        if self.metadata.is_empty() {
+        if self.metadata.is_empty() && !received.metadata.is_empty() {
             self.metadata = received.metadata;
         }
-        scratch::put(received.copied);
+        if received.copied.capacity() > 0 {
+            scratch::put(received.copied);
+        }
         answer
     }
 
@@ -556,12 +553,13 @@ fn decode_answer<T: DeserializeOwned, E: RpcError>(
     answer: Answer,
     received: &Received,
 ) -> Result<T, CallError<E>> {
-    let body = match answer {
-        Answer::Copied => &received.copied,
-        Answer::Shared => &*received.shared,
-        Answer::Failed(failure) => return Err(decode_failure(codec, &failure)),
+    let decoded = match (&answer, &received.shared) {
+        (Answer::Failed(failure), _) => return Err(decode_failure(codec, failure)),
+        (Answer::Small, _) => body::decode(codec, received.small.bytes()),
+        (_, Some(shared)) => body::bytes::sharing(shared, || body::decode(codec, shared)),
+        (_, None) => body::decode(codec, &received.copied),
     };
-    body::bytes::sharing(&received.shared, || body::decode(codec, body)).map_err(|error| {
+    decoded.map_err(|error| {
         CallError::Status(Status::new(
             Code::INTERNAL,
             format!("cannot decode the result: {error}"),

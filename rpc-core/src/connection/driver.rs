@@ -13,7 +13,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -31,11 +31,9 @@ use super::{
 use crate::{
     body::Codec,
     close::{CloseCode, CloseReason, ClosedBy},
-    context,
     inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
-    priority::Priority,
     protocol::{Batch, CallId, Event, Events, Position, ProtocolError, Resume, StreamRef, Target},
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
@@ -88,6 +86,8 @@ pub(crate) struct Driver<T> {
     /// Calls that came while it did.
     deferred: VecDeque<(CallId, Target, InboundCall)>,
 
+    /// The box of a call that has ended, for the next one. None between two polls of the task.
+    spare: Option<InboundCall>,
     /// The message that is being read.
     message: Option<(Bytes, Position)>,
     work: Workspace,
@@ -205,6 +205,7 @@ impl<T: Transport> Driver<T> {
             is_congested: false,
             room_bytes: 0,
             deferred: VecDeque::new(),
+            spare: None,
             message: None,
             work: Workspace::default(),
             notifications_handled: 0,
@@ -348,13 +349,13 @@ impl<T: Transport> Driver<T> {
                 return Err(CloseReason::local(error.close_code(), error.to_string()));
             }
         };
-        if !finished {
-            self.message = Some((message, position));
-        }
-        self.handle_events(cx);
+        self.handle_events(cx, &message);
         if let Some(resume) = self.wanted.take() {
             self.look_for_session(&resume)?;
-            self.handle_events(cx);
+            self.handle_events(cx, &message);
+        }
+        if !finished {
+            self.message = Some((message, position));
         }
         let has_run = !self.work.answers.ends.is_empty() || self.notifications_handled > 0;
         self.suspicious = has_run && now.elapsed() > SLOW_POLL;
@@ -363,7 +364,7 @@ impl<T: Transport> Driver<T> {
     }
 
     #[inline]
-    fn handle_events(&mut self, cx: &mut Context<'_>) {
+    fn handle_events(&mut self, cx: &mut Context<'_>, message: &Bytes) {
         self.work.events.wakers.drain(..).for_each(Waker::wake);
         let mut queue = std::mem::take(&mut self.work.events.queue);
         for event in queue.drain(..) {
@@ -382,11 +383,21 @@ impl<T: Transport> Driver<T> {
                     idempotency_key,
                     metadata,
                 } => {
-                    let stream = (generation > 0).then_some(StreamRef { id, generation });
-                    let mut call =
-                        self.inbound_call(Some(id), target, stream, body, deadline, metadata);
-                    call.context.priority = priority;
-                    call.context.idempotency_key = idempotency_key;
+                    let mut call = self.spare_call();
+                    let context = call.fill(target.method, body, message);
+                    context.id = Some(id);
+                    context.deadline = deadline;
+                    context.priority = priority;
+                    if idempotency_key.is_some() {
+                        context.idempotency_key = idempotency_key;
+                    }
+                    if !metadata.is_empty() {
+                        context.metadata = metadata;
+                    }
+                    if generation > 0 {
+                        let stream = StreamRef { id, generation };
+                        call.set_stream(stream, self.router.credit(target));
+                    }
                     if self.is_congested || !self.deferred.is_empty() {
                         self.deferred.push_back((id, target, call));
                     } else {
@@ -399,7 +410,8 @@ impl<T: Transport> Driver<T> {
                     metadata,
                     volatile,
                 } => {
-                    let call = self.inbound_call(None, target, None, body, None, metadata);
+                    let mut call = self.spare_call();
+                    call.fill(target.method, body, message).metadata = metadata;
                     self.notify(cx, target, call, volatile);
                 }
                 Event::Stop { id } => self.stop(id),
@@ -419,32 +431,18 @@ impl<T: Transport> Driver<T> {
         self.shared.changed.notify_waiters();
     }
 
+    /// One to be filled.
     #[inline]
-    fn inbound_call(
-        &self,
-        id: Option<CallId>,
-        target: Target,
-        stream: Option<StreamRef>,
-        body: Bytes,
-        deadline: Option<Instant>,
-        metadata: Metadata,
-    ) -> InboundCall {
-        InboundCall {
-            method: target.method,
-            stream,
-            credit: stream.and_then(|_| self.router.credit(target)),
-            codec: self.shared.codec,
-            body,
-            context: context::Context {
-                peer: self.peer.clone(),
-                id,
-                deadline,
-                priority: Priority::Normal,
-                idempotency_key: None,
-                metadata,
-                response: Mutex::default(),
-            },
-        }
+    fn spare_call(&mut self) -> InboundCall {
+        let spare = self.spare.take();
+        spare.unwrap_or_else(|| InboundCall::new(self.peer.clone()))
+    }
+
+    /// Keeps the box of a call that has ended for the next one.
+    #[inline]
+    fn keep(&mut self, mut call: InboundCall) {
+        call.clear();
+        self.spare = Some(call);
     }
 
     /// Gives the lock's owner what the last handlers have left: one lock for all of them.
@@ -493,7 +491,6 @@ impl<T: Transport> Driver<T> {
             if self.is_flushing {
                 return Ok(());
             }
-            let mut wakers = Vec::new();
             let shared = self.shared.clone();
             let mut state = shared.lock();
             state.now = None;
@@ -526,10 +523,10 @@ impl<T: Transport> Driver<T> {
             }
             state
                 .connection
-                .take_output(&mut self.work.batch, &mut wakers);
+                .take_output(&mut self.work.batch, &mut self.work.events.wakers);
             let has_more = state.connection.has_output();
             drop(state);
-            wakers.into_iter().for_each(Waker::wake);
+            self.work.events.wakers.drain(..).for_each(Waker::wake);
             self.has_yielded = false;
             self.transmit()?;
             if has_more {
@@ -617,6 +614,7 @@ impl<T: Transport> Future for Driver<T> {
             match driven {
                 Ok(()) => {
                     self.work.give_back();
+                    self.spare = None;
                     return Poll::Pending;
                 }
                 Err(reason) => self.end(reason),

@@ -7,9 +7,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Poll, Waker, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
+use bytes::Bytes;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use crate::{
     inbound_call::Reply,
     limits::Limits,
     line::{Line, LineRef, NextSession},
+    metadata::Metadata,
     protocol::{CallId, Connection, Side},
     scratch,
     status::{Code, Status},
@@ -268,43 +270,53 @@ impl HandlerGuard {
         }
     }
 
-    /// Writes the answer, as soon as there is room for it. Until then the call keeps its slot: no
-    /// more calls come than can be answered.
-    pub(super) async fn answer(mut self, reply: Reply) {
+    /// The reply as it can be written.
+    pub(super) fn answer(&self, reply: Reply) -> Answer {
         let reply = reply.limited(self.max_body_bytes);
         if reply.is_large() {
             let (body, metadata) = reply.into_large();
-            self.written(true, |connection, id, wakers| {
-                connection.answer_large(id, body.clone(), &metadata, wakers);
-            })
-            .await;
+            Answer::Large(body, metadata)
         } else {
-            let frame = reply.into_frame(self.id, self.shared.codec);
-            self.written(false, |connection, id, wakers| {
-                connection.answer_encoded(id, &frame, wakers);
-            })
-            .await;
-            scratch::put(frame);
+            Answer::Frame(reply.into_frame(self.id, self.shared.codec))
         }
-        self.answered = true;
     }
 
-    /// Waits for room, and writes under the lock that has shown it.
-    async fn written(
-        &self,
-        is_large: bool,
-        mut write: impl FnMut(&mut Connection, CallId, &mut Vec<Waker>),
-    ) {
-        poll_fn(|cx| {
-            self.shared.update(|state, wakers| {
-                ready!(state.connection.poll_room(is_large, cx.waker()));
-                write(&mut state.connection, self.id, wakers);
-                state.forget_task(self.id);
-                Poll::Ready(())
-            })
-        })
-        .await;
+    /// Writes the reply, as soon as there is room for it.
+    pub(super) async fn write(mut self, reply: Reply) {
+        let answer = self.answer(reply);
+        poll_fn(|cx| self.poll_write(cx, &answer)).await;
+        if let Answer::Frame(frame) = answer {
+            scratch::put(frame);
+        }
     }
+
+    /// Writes the answer, as soon as there is room for it, under the lock that has shown it. Until
+    /// then the call keeps its slot: no more calls come than can be answered.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, answer: &Answer) -> Poll<()> {
+        let is_large = matches!(answer, Answer::Large(..));
+        let written = self.shared.update(|state, wakers| {
+            let connection = &mut state.connection;
+            ready!(connection.poll_room(is_large, cx.waker()));
+            match answer {
+                Answer::Frame(frame) => connection.answer_encoded(self.id, frame, wakers),
+                Answer::Large(body, metadata) => {
+                    connection.answer_large(self.id, body.clone(), metadata, wakers);
+                }
+            }
+            state.forget_task(self.id);
+            Poll::Ready(())
+        });
+        self.answered |= written.is_ready();
+        written
+    }
+}
+
+/// What ends a call.
+pub(super) enum Answer {
+    /// The whole frame, in a thread's buffer.
+    Frame(Vec<u8>),
+    /// A response that goes in pieces.
+    Large(Bytes, Metadata),
 }
 
 impl Drop for HandlerGuard {

@@ -17,19 +17,25 @@ use super::{slots::Slots, stream::Streams};
 use crate::{
     metadata::Metadata,
     priority::Priority,
+    scratch,
     status::{Code, Fate, Status},
 };
 
-/// Answers up to this size are copied into their slot, so that a small one does not keep the
-/// message alive that it came in.
-const COPY_BYTES: usize = 512;
+/// Bodies up to this size are copied, so that a small one does not keep the message alive that it
+/// came in.
+pub(super) const COPY_BYTES: usize = 512;
 
 /// How long tombstones may fill half of the slots before the connection is given up.
 const TOMBSTONES_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Bodies up to this size are kept in the slot itself: with them it is two lines of the cache.
+const SMALL_BYTES: usize = 47;
+
 /// How a call ended.
 #[derive(Debug)]
 pub(crate) enum Answer {
+    /// RESPONSE; its body, of a few bytes, has been copied to [`Received::small`].
+    Small,
     /// RESPONSE; its body has been copied to [`Received::copied`].
     Copied,
     /// RESPONSE; its body is [`Received::shared`].
@@ -38,13 +44,54 @@ pub(crate) enum Answer {
     Failed(Box<Failure>),
 }
 
+/// A few bytes, in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Small {
+    length: u8,
+    bytes: [u8; SMALL_BYTES],
+}
+
+impl Default for Small {
+    fn default() -> Self {
+        Small {
+            length: 0,
+            bytes: [0; SMALL_BYTES],
+        }
+    }
+}
+
+impl Small {
+    /// Takes in these bytes instead, unless they are too many.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: &[u8]) -> bool {
+        let Some(place) = self.bytes.get_mut(..bytes.len()) else {
+            return false;
+        };
+        place.copy_from_slice(bytes);
+        self.length = bytes.len() as u8;
+        true
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
 /// Where an answer is put.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// A small body, in a buffer of the caller's.
+    /// A body of a few bytes.
+    pub(crate) small: Small,
+    /// One of moderate size, in a buffer of the caller's.
     pub(crate) copied: Vec<u8>,
     /// A large one.
-    pub(crate) shared: Bytes,
+    pub(crate) shared: Option<Bytes>,
     /// What came along with it.
     pub(crate) metadata: Metadata,
 }
@@ -66,6 +113,7 @@ enum Local {
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     local: Local,
     /// Whether the peer still owes a terminal frame.
@@ -77,16 +125,38 @@ struct Slot {
     sequence: u64,
     /// The number of the last frame of this slot's calls among those of their priority.
     last_frame: u64,
-    /// Where a small answer is kept. Belongs to the slot and is used again and again.
+    /// Which of the slot's calls this is, for handles that outlive theirs.
+    generation: u64,
+    /// An answer of a few bytes.
+    small: Small,
+    /// What most calls have nothing of.
+    rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Slot>() <= 128);
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// Where an answer of moderate size is kept. Belongs to the slot and is used again and again.
     buffer: Vec<u8>,
     /// The body of a large one.
-    shared: Bytes,
+    shared: Option<Bytes>,
     /// What came along with the answer.
     metadata: Metadata,
     /// For a call with a stream.
     streams: Option<Box<Streams>>,
-    /// Which of the slot's calls this is, for handles that outlive theirs.
-    generation: u64,
+}
+
+impl Slot {
+    #[inline]
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    #[inline]
+    fn streams(&mut self) -> Option<&mut Streams> {
+        self.rare.as_mut()?.streams.as_deref_mut()
+    }
 }
 
 /// The table. Slots are counted from 0 here and from 1 in ids.
@@ -102,15 +172,10 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Enters a call whose REQUEST is the counted frame `sequence` of its priority.
+    /// Takes a slot for a call that [`Calls::insert`] is about to enter. Says in which one it is,
+    /// and the priority and the last frame of those that had it before.
     #[inline]
-    pub(super) fn insert(
-        &mut self,
-        waker: Option<Waker>,
-        deadline: Option<Instant>,
-        priority: Priority,
-        sequence: u64,
-    ) -> usize {
+    pub(super) fn reserve(&mut self) -> (usize, Priority, u64) {
         let index = self.free.take();
         if index == self.slots.len() {
             self.slots.push(Slot {
@@ -120,13 +185,25 @@ impl Calls {
                 priority: Priority::Normal,
                 sequence: 0,
                 last_frame: 0,
-                buffer: Vec::new(),
-                shared: Bytes::new(),
-                metadata: Metadata::default(),
-                streams: None,
                 generation: 0,
+                small: Small::default(),
+                rare: None,
             });
         }
+        let slot = &self.slots[index];
+        (index, slot.priority, slot.last_frame)
+    }
+
+    /// Enters a call whose REQUEST is the counted frame `sequence` of its priority.
+    #[inline]
+    pub(super) fn insert(
+        &mut self,
+        index: usize,
+        waker: Option<Waker>,
+        deadline: Option<Instant>,
+        priority: Priority,
+        sequence: u64,
+    ) {
         let slot = &mut self.slots[index];
         slot.generation += 1;
         slot.local = Local::Waiting(waker);
@@ -138,13 +215,12 @@ impl Calls {
         if let Some(deadline) = deadline {
             earlier(&mut self.next_deadline, deadline);
         }
-        index
     }
 
     /// Gives a call that was just entered its streams, and returns its generation.
     pub(super) fn attach(&mut self, index: usize, streams: Streams) -> u64 {
         let slot = &mut self.slots[index];
-        slot.streams = Some(Box::new(streams));
+        slot.rare().streams = Some(Box::new(streams));
         slot.generation
     }
 
@@ -154,20 +230,13 @@ impl Calls {
         if slot.generation != generation || matches!(slot.local, Local::Gone) {
             return None;
         }
-        slot.streams.as_deref_mut()
+        slot.streams()
     }
 
     /// The streams of a call, as frames of the peer mean them.
     pub(super) fn open_streams(&mut self, index: usize) -> Option<&mut Streams> {
         let slot = self.slots.get_mut(index).filter(|slot| slot.open)?;
-        slot.streams.as_deref_mut()
-    }
-
-    /// The priority and the last frame of the calls that had the slot which is taken next.
-    #[inline]
-    pub(super) fn before_next(&self) -> Option<(Priority, u64)> {
-        let slot = self.slots.get(self.free.next())?;
-        Some((slot.priority, slot.last_frame))
+        slot.streams()
     }
 
     /// A further frame of the call in this slot has been queued.
@@ -193,7 +262,11 @@ impl Calls {
     /// Whether the call waits for its answer and has no stream, so that none can be opened.
     pub(super) fn is_unary(&self, index: usize) -> bool {
         self.slots.get(index).is_some_and(|slot| {
-            slot.open && slot.streams.is_none() && matches!(slot.local, Local::Waiting(_))
+            let has_stream = slot
+                .rare
+                .as_ref()
+                .is_some_and(|rare| rare.streams.is_some());
+            slot.open && !has_stream && matches!(slot.local, Local::Waiting(_))
         })
     }
 
@@ -204,14 +277,15 @@ impl Calls {
             && !matches!(slot.local, Local::Gone)
             && !metadata.is_empty()
         {
-            slot.metadata = metadata;
+            slot.rare().metadata = metadata;
         }
     }
 
     /// Takes out what came along with the answer so far.
     pub(super) fn take_metadata(&mut self, index: usize) -> Metadata {
         let slot = self.slots.get_mut(index);
-        slot.map_or_else(Metadata::default, |slot| std::mem::take(&mut slot.metadata))
+        let rare = slot.and_then(|slot| slot.rare.as_mut());
+        rare.map_or_else(Metadata::default, |rare| std::mem::take(&mut rare.metadata))
     }
 
     /// The call was accepted: its deadline no longer holds.
@@ -220,7 +294,7 @@ impl Calls {
             return;
         };
         slot.deadline = None;
-        if let Some(streams) = &mut slot.streams {
+        if let Some(streams) = slot.streams() {
             streams.is_open = true;
             wakers.extend(streams.opening.take());
         }
@@ -245,7 +319,7 @@ impl Calls {
             details: Bytes::new(),
         })));
         slot.deadline = None;
-        if let Some(streams) = &mut slot.streams {
+        if let Some(streams) = slot.streams() {
             streams.end(wakers);
         }
         slot.open
@@ -260,7 +334,7 @@ impl Calls {
     /// Wakes whoever waits to send an item, since there is room in the outbox again.
     pub(super) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
         for slot in &mut self.slots {
-            if let Some(streams) = &mut slot.streams
+            if let Some(streams) = slot.streams()
                 && let Some(outgoing) = &mut streams.outgoing
             {
                 outgoing.wake(wakers);
@@ -289,12 +363,15 @@ impl Calls {
         };
         if let Local::Waiting(waker) = &mut slot.local {
             wakers.extend(waker.take());
-            slot.local = Local::Done(if body.len() <= COPY_BYTES {
-                slot.buffer.clear();
-                slot.buffer.extend_from_slice(body);
+            slot.local = Local::Done(if slot.small.set(body) {
+                Answer::Small
+            } else if body.len() <= COPY_BYTES {
+                let buffer = &mut slot.rare().buffer;
+                buffer.clear();
+                buffer.extend_from_slice(body);
                 Answer::Copied
             } else {
-                slot.shared = whole.slice_ref(body);
+                slot.rare().shared = Some(whole.slice_ref(body));
                 Answer::Shared
             });
         }
@@ -331,11 +408,13 @@ impl Calls {
     fn ended(&mut self, index: usize, wakers: &mut Vec<Waker>) {
         let slot = &mut self.slots[index];
         slot.open = false;
-        if let Some(streams) = &mut slot.streams {
+        if let Some(streams) = slot.streams() {
             streams.end(wakers);
         }
         if matches!(slot.local, Local::Gone) {
-            slot.streams = None;
+            if let Some(rare) = &mut slot.rare {
+                rare.streams = None;
+            }
             self.tombstones -= 1;
             self.crowded_since = None;
             self.free.give_back(index);
@@ -363,17 +442,15 @@ impl Calls {
                 let Local::Done(answer) = std::mem::replace(&mut slot.local, Local::Gone) else {
                     unreachable!("matched above");
                 };
-                match answer {
-                    Answer::Copied => {
+                received.small = slot.small;
+                if let Some(rare) = &mut slot.rare {
+                    if matches!(answer, Answer::Copied) {
                         // Not exchanged: each slot would end up with a large buffer of some thread.
-                        received.copied.clear();
-                        received.copied.extend_from_slice(&slot.buffer);
+                        received.copied = scratch::take();
+                        received.copied.extend_from_slice(&rare.buffer);
                     }
-                    Answer::Shared => received.shared = std::mem::take(&mut slot.shared),
-                    Answer::Failed(_) => {}
-                }
-                if !slot.metadata.is_empty() {
-                    received.metadata = std::mem::take(&mut slot.metadata);
+                    received.shared = rare.shared.take();
+                    received.metadata = std::mem::take(&mut rare.metadata);
                 }
                 self.left(index);
                 Poll::Ready(answer)
@@ -386,7 +463,7 @@ impl Calls {
     /// The caller gives up. Says whether the peer is to be told.
     pub(super) fn abandon(&mut self, index: usize, wakers: &mut Vec<Waker>) -> bool {
         let slot = &mut self.slots[index];
-        if let Some(streams) = &mut slot.streams {
+        if let Some(streams) = slot.streams() {
             streams.end(wakers);
         }
         let cancel = match std::mem::replace(&mut slot.local, Local::Gone) {
@@ -402,9 +479,11 @@ impl Calls {
     fn left(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.deadline = None;
-        slot.streams = None;
-        slot.metadata = Metadata::default();
-        slot.shared = Bytes::new();
+        if let Some(rare) = &mut slot.rare {
+            rare.streams = None;
+            rare.metadata = Metadata::default();
+            rare.shared = None;
+        }
         if slot.open {
             self.tombstones += 1;
         } else {
@@ -441,7 +520,7 @@ impl Calls {
                 details: Bytes::new(),
             })));
             slot.deadline = None;
-            if let Some(streams) = &mut slot.streams {
+            if let Some(streams) = slot.streams() {
                 streams.end(wakers);
             }
             expired(index);
@@ -504,6 +583,12 @@ pub(super) fn earlier(next: &mut Option<Instant>, instant: Instant) {
 mod tests {
     use super::*;
 
+    fn insert(calls: &mut Calls, deadline: Option<Instant>) -> usize {
+        let (index, ..) = calls.reserve();
+        calls.insert(index, None, deadline, Priority::Normal, 1);
+        index
+    }
+
     fn poll(calls: &mut Calls, index: usize) -> Poll<Answer> {
         calls.poll(index, Waker::noop(), &mut Received::default())
     }
@@ -511,12 +596,12 @@ mod tests {
     #[test]
     fn a_slot_is_free_once_its_answer_is_taken() {
         let mut calls = Calls::default();
-        let index = calls.insert(None, None, Priority::Normal, 1);
+        let index = insert(&mut calls, None);
         assert!(calls.respond(index, b"x", &Bytes::new(), &mut Vec::new()));
         assert_eq!(calls.in_use(), 1);
         assert!(matches!(
             poll(&mut calls, index),
-            Poll::Ready(Answer::Copied)
+            Poll::Ready(Answer::Small)
         ));
         assert_eq!(calls.in_use(), 0);
     }
@@ -524,7 +609,7 @@ mod tests {
     #[test]
     fn an_abandoned_call_keeps_its_slot_until_the_terminal_frame() {
         let mut calls = Calls::default();
-        let index = calls.insert(None, None, Priority::Normal, 1);
+        let index = insert(&mut calls, None);
         assert!(calls.abandon(index, &mut Vec::new()));
         assert_eq!(calls.in_use(), 1);
         assert!(calls.respond(index, b"late", &Bytes::new(), &mut Vec::new()));
@@ -536,7 +621,7 @@ mod tests {
     async fn an_expired_call_ends_and_leaves_a_tombstone() {
         let mut calls = Calls::default();
         let deadline = Instant::now() + Duration::from_secs(1);
-        let index = calls.insert(None, Some(deadline), Priority::Normal, 1);
+        let index = insert(&mut calls, Some(deadline));
         assert_eq!(calls.next_timeout(), Some(deadline));
         let mut expired = Vec::new();
         calls.expire(deadline, &mut Vec::new(), |index| expired.push(index));
@@ -552,7 +637,7 @@ mod tests {
     async fn tombstones_in_half_of_the_slots_are_too_many_after_15_s() {
         let mut calls = Calls::default();
         for _ in 0..3 {
-            let index = calls.insert(None, None, Priority::Normal, 1);
+            let index = insert(&mut calls, None);
             calls.abandon(index, &mut Vec::new());
         }
         let now = Instant::now();

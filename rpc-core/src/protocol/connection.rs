@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::{
     assembly::Assembly,
-    calls::Calls,
-    event::{Event, Events, ProtocolError, Resolve},
+    calls::{COPY_BYTES, Calls},
+    event::{Body, Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
     frame::{CallId, Frame, Head, MethodRef, Position, Side, next_frame},
     handshake::{self, PeerLimits, Terms},
@@ -37,7 +37,7 @@ use crate::{
     body::Codec,
     close::{CloseCode, CloseReason},
     limits::Limits,
-    metadata::{CallOptions, Metadata},
+    metadata::Metadata,
     priority::Priority,
     status::{Code, Fate, Status},
 };
@@ -219,7 +219,7 @@ impl Connection {
         let may_be_plain = self.codec == Codec::MessagePack && is_new;
         for _ in 0..limit {
             if may_be_plain && let Some(plain) = messagepack::next_plain(message, position) {
-                self.plain(plain, message, now, methods, events)?;
+                self.plain(plain, message, position.offset, now, methods, events)?;
                 continue;
             }
             let Some(frame) = next_frame(self.codec, message, position)? else {
@@ -238,12 +238,14 @@ impl Connection {
         Ok(finished)
     }
 
-    /// Executes what most frames are without taking them apart first.
+    /// Executes what most frames are without taking them apart first. This one, and so its payload,
+    /// ends at `end`.
     #[inline]
     fn plain(
         &mut self,
         plain: Plain<'_>,
         message: &Bytes,
+        end: usize,
         now: Instant,
         methods: &impl Resolve,
         events: &mut Events,
@@ -271,8 +273,12 @@ impl Connection {
                     && !self.is_leaving()
                 {
                     self.check_new(id)?;
-                    let options = CallOptions::default();
-                    self.accept_call(id, target, payload, options, message, now, events);
+                    let body = if payload.len() <= COPY_BYTES {
+                        Body::Within(end - payload.len()..end)
+                    } else {
+                        Body::Shared(message.slice_ref(payload))
+                    };
+                    self.accept_plain(id, target, body, now, events);
                     return Ok(());
                 }
                 let method = MethodRef::Alias(alias);
@@ -736,7 +742,9 @@ fn unpin_message(message: &Bytes, events: &mut [Event]) {
         |event: &&mut Event| matches!(event, Event::Request { .. } | Event::Notification { .. });
     let calls = events.iter_mut().filter(is_call).count();
     for event in events {
-        if let Event::Request { body, .. } | Event::Notification { body, .. } = event {
+        if let Event::Request { body, .. } | Event::Notification { body, .. } = event
+            && let Body::Shared(body) = body
+        {
             let share = message.len() / calls;
             if share > SMALL_MESSAGE_BYTES && body.len() < share / 4 {
                 *body = Bytes::copy_from_slice(body);

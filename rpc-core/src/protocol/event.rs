@@ -1,6 +1,6 @@
 //! What the protocol wants from the outside, and what it says to it.
 
-use std::{sync::Arc, task::Waker};
+use std::{ops::Range, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -93,7 +93,7 @@ pub enum Event {
         /// What is called.
         target: Target,
         /// Arguments.
-        body: Bytes,
+        body: Body,
         /// What the handles of its streams know it by; 0 for a call without.
         generation: u64,
         /// When it is no longer of use.
@@ -111,7 +111,7 @@ pub enum Event {
         /// What is called.
         target: Target,
         /// Arguments.
-        body: Bytes,
+        body: Body,
         /// What the caller sent along.
         metadata: Metadata,
         /// Whether it may be dropped when too many wait.
@@ -122,6 +122,27 @@ pub enum Event {
         /// The call.
         id: CallId,
     },
+}
+
+/// Arguments as they came in.
+#[derive(Debug)]
+pub enum Body {
+    /// Small ones stand there in the message that was read, and are best copied: a call that takes
+    /// long is not to keep a message alive, and to share it costs more than to copy them.
+    Within(Range<usize>),
+    /// All others.
+    Shared(Bytes),
+}
+
+impl Body {
+    /// The bytes, given the message that was read.
+    #[cfg(test)]
+    pub(super) fn bytes<'a>(&'a self, message: &'a [u8]) -> &'a [u8] {
+        match self {
+            Body::Within(place) => &message[place.clone()],
+            Body::Shared(body) => body,
+        }
+    }
 }
 
 /// Events of one step, and callers to be woken once no lock is held.

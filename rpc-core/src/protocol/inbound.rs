@@ -27,10 +27,23 @@ struct Running {
     deadline: Option<Instant>,
     /// Why the handler was told to stop, if it was.
     stopped: Option<Stop>,
+    /// What most calls have nothing of.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
     /// What tells the handler to stop, once it has asked for it.
     cancellation: Option<CancellationToken>,
     /// For a call with a stream, with the number that its handles know it by.
-    streams: Option<(u64, Box<Streams>)>,
+    streams: Option<(u64, Streams)>,
+}
+
+impl Running {
+    #[inline]
+    fn streams(&mut self) -> Option<&mut (u64, Streams)> {
+        self.rare.as_mut()?.streams.as_mut()
+    }
 }
 
 /// Why a handler is stopped before it has ended.
@@ -95,8 +108,7 @@ impl Inbound {
             priority,
             deadline,
             stopped: None,
-            cancellation: None,
-            streams: None,
+            rare: None,
         });
         self.running += 1;
         if let Some(deadline) = deadline {
@@ -110,7 +122,7 @@ impl Inbound {
         self.generations += 1;
         let generation = self.generations;
         if let Some(running) = self.running_mut(id) {
-            running.streams = Some((generation, Box::new(streams)));
+            running.rare.get_or_insert_default().streams = Some((generation, streams));
         }
         generation
     }
@@ -121,7 +133,7 @@ impl Inbound {
 
     /// The streams of a call, as its own handles see them.
     pub(super) fn streams(&mut self, id: CallId, generation: u64) -> Option<&mut Streams> {
-        match &mut self.running_mut(id)?.streams {
+        match self.running_mut(id)?.streams() {
             Some((own, streams)) if *own == generation => Some(streams),
             _ => None,
         }
@@ -129,7 +141,7 @@ impl Inbound {
 
     /// The streams of a call, as frames of the peer mean them.
     pub(super) fn open_streams(&mut self, id: CallId) -> Option<&mut Streams> {
-        let streams = self.running_mut(id)?.streams.as_mut()?;
+        let streams = self.running_mut(id)?.streams()?;
         Some(&mut streams.1)
     }
 
@@ -143,7 +155,7 @@ impl Inbound {
     /// Wakes whoever waits to send an item, since there is room in the outbox again.
     pub(super) fn wake_senders(&mut self, wakers: &mut Vec<Waker>) {
         for running in self.slots.iter_mut().flatten() {
-            if let Some((_, streams)) = &mut running.streams
+            if let Some((_, streams)) = running.streams()
                 && let Some(outgoing) = &mut streams.outgoing
             {
                 outgoing.wake(wakers);
@@ -154,7 +166,7 @@ impl Inbound {
     /// Wakes whoever waits at any stream: the connection is over.
     pub(super) fn end_all(&mut self, wakers: &mut Vec<Waker>) {
         for running in self.slots.iter_mut().flatten() {
-            if let Some((_, streams)) = &mut running.streams {
+            if let Some((_, streams)) = running.streams() {
                 streams.end(wakers);
             }
         }
@@ -166,19 +178,20 @@ impl Inbound {
         if running.stopped.is_some() {
             return None;
         }
-        Some(running.cancellation.get_or_insert_default().clone())
+        let rare = running.rare.get_or_insert_default();
+        Some(rare.cancellation.get_or_insert_default().clone())
     }
 
     /// Takes out what tells a handler to stop, so that it is told when no lock is held.
     pub(super) fn take_cancellation(&mut self, id: CallId) -> Option<CancellationToken> {
-        self.running_mut(id)?.cancellation.take()
+        self.running_mut(id)?.rare.as_mut()?.cancellation.take()
     }
 
     /// Those of all handlers.
     pub(super) fn take_cancellations(&mut self) -> Vec<CancellationToken> {
         let running = self.slots.iter_mut().flatten();
         running
-            .filter_map(|running| running.cancellation.take())
+            .filter_map(|running| running.rare.as_mut()?.cancellation.take())
             .collect()
     }
 
@@ -206,7 +219,7 @@ impl Inbound {
     pub(super) fn remove(&mut self, id: CallId, wakers: &mut Vec<Waker>) -> Option<Ended> {
         let mut ended = self.slots.get_mut(index(id)?)?.take()?;
         self.running -= 1;
-        if let Some((_, streams)) = &mut ended.streams {
+        if let Some((_, streams)) = ended.streams() {
             streams.end(wakers);
         }
         Some(Ended {

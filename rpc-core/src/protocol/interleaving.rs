@@ -444,7 +444,7 @@ impl World {
             this.inbox.pop_front();
             this.position = Position::default();
         }
-        self.handle(end, events);
+        self.handle(end, events, &message);
         true
     }
 
@@ -508,7 +508,7 @@ impl World {
         let mut events = Events::default();
         let resumed = self.ends[0].connection.resume(resume, offer(), &mut events);
         assert_eq!(resumed, Ok(()));
-        self.handle(0, events);
+        self.handle(0, events, &[]);
     }
 
     /// Lets both ends read all that was written.
@@ -521,7 +521,7 @@ impl World {
         has_moved
     }
 
-    fn handle(&mut self, end: usize, events: Events) {
+    fn handle(&mut self, end: usize, events: Events, message: &[u8]) {
         wake(events.wakers);
         for event in events.queue {
             match event {
@@ -533,7 +533,7 @@ impl World {
                     generation,
                     ..
                 } => {
-                    let call = &mut self.calls[read_body(&body).0];
+                    let call = &mut self.calls[read_body(body.bytes(message)).0];
                     assert_eq!((call.own.id, call.caller), (id, 1 - end));
                     assert_eq!((call.kind, call.handler), (target.kind, Handler::Absent));
                     call.handler = Handler::Running { is_stopped: false };
@@ -568,7 +568,7 @@ impl World {
             let has_expired = is_running && call.caller != end && events.queue.iter().any(is_it);
             assert!(!has_expired, "a deadline after OPEN");
         }
-        self.handle(end, events);
+        self.handle(end, events, &[]);
     }
 
     // ---- what the handles of a call do
@@ -766,12 +766,12 @@ impl World {
         };
         call.is_over = true;
         let is_local = match answer {
-            Answer::Copied => {
-                assert_eq!(read_body(&received.copied), (serial, 0));
+            Answer::Small => {
+                assert_eq!(read_body(received.small.bytes()), (serial, 0));
                 assert_eq!(call.answer, Some(Ok(())));
                 false
             }
-            Answer::Shared => panic!("a small answer is copied"),
+            Answer::Copied | Answer::Shared => panic!("the answer is small"),
             Answer::Failed(failure) => {
                 let status = failure.status;
                 assert_ne!(status.code(), Code::INTERNAL, "{status:?}");

@@ -1,7 +1,7 @@
 //! Frames in MessagePack (<https://github.com/msgpack/msgpack/blob/master/spec.md>): one array
 //! after the other. Headers are written and read by hand; bodies are opaque.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 use rmp::Marker;
 
@@ -215,7 +215,7 @@ pub(super) fn next_frame<'a>(
     Ok(Some(frame))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..=0x7f => out.push(value as u8),
@@ -224,14 +224,18 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, value: u64) {
             let [a, b] = (value as u16).to_be_bytes();
             out.extend_from_slice(&[0xcd, a, b]);
         }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xce);
-            out.extend_from_slice(&(value as u32).to_be_bytes());
-        }
-        _ => {
-            out.push(0xcf);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
+        _ => put_large_uint(out, value),
+    }
+}
+
+#[cold]
+fn put_large_uint(out: &mut Vec<u8>, value: u64) {
+    if let Ok(value) = u32::try_from(value) {
+        out.push(0xce);
+        out.extend_from_slice(&value.to_be_bytes());
+    } else {
+        out.push(0xcf);
+        out.extend_from_slice(&value.to_be_bytes());
     }
 }
 
@@ -292,19 +296,68 @@ fn expected(what: &'static str, error: FrameError) -> FrameError {
 /// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
 #[inline]
 pub(crate) fn check_value(bytes: &[u8]) -> Result<(), &'static str> {
-    let mut reader = Reader(bytes);
     // Each level takes a byte at least: most bodies are too short for too many.
-    if bytes.len() <= MAX_NESTING {
-        let mut left = 1;
-        while left > 0 {
-            left = left - 1 + reader.step()?.unwrap_or(0);
-        }
+    let end = if bytes.len() <= MAX_NESTING {
+        common_value_end(bytes)
     } else {
-        reader.skip_nested()?;
+        None
+    };
+    let end = match end {
+        Some(end) => end,
+        None => bytes.len() - nested(bytes)?.len(),
+    };
+    match end.cmp(&bytes.len()) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err("something follows the value"),
+        Ordering::Greater => Err(Fault::Truncated.into()),
     }
-    match reader.0 {
-        [] => Ok(()),
-        _ => Err("something follows the value"),
+}
+
+/// Where a value ends, which may be behind the bytes. `None` for those that are not in every body.
+#[inline]
+fn common_value_end(bytes: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    let mut left = 1;
+    while left > 0 {
+        left -= 1;
+        let first = *bytes.get(end)?;
+        end += 1;
+        match first {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => {}
+            0x80..=0x8f => left += 2 * usize::from(first & 0xf),
+            0x90..=0x9f => left += usize::from(first & 0xf),
+            0xa0..=0xbf => end += usize::from(first & 0x1f),
+            0xc4 | 0xd9 => end += 1 + usize::from(*bytes.get(end)?),
+            _ => return None,
+        }
+    }
+    Some(end)
+}
+
+/// What stands behind a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].
+#[inline(never)]
+fn nested(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    let mut reader = Reader(bytes);
+    // How many values are left in each array and map around the current one.
+    let mut around = [0; MAX_NESTING];
+    let mut depth = 0;
+    let mut left = 1;
+    loop {
+        while left > 0 {
+            left -= 1;
+            if let Some(values) = reader.step()? {
+                *around
+                    .get_mut(depth)
+                    .ok_or("nested deeper than 64 levels")? = left;
+                depth += 1;
+                left = values;
+            }
+        }
+        if depth == 0 {
+            return Ok(reader.0);
+        }
+        depth -= 1;
+        left = around[depth];
     }
 }
 
@@ -565,31 +618,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Moves past a value in which arrays and maps are nested no deeper than [`MAX_NESTING`].
-    fn skip_nested(&mut self) -> Result<(), &'static str> {
-        // How many values are left in each array and map around the current one.
-        let mut around = [0; MAX_NESTING];
-        let mut depth = 0;
-        let mut left = 1;
-        loop {
-            while left > 0 {
-                left -= 1;
-                if let Some(values) = self.step()? {
-                    *around
-                        .get_mut(depth)
-                        .ok_or("nested deeper than 64 levels")? = left;
-                    depth += 1;
-                    left = values;
-                }
-            }
-            if depth == 0 {
-                return Ok(());
-            }
-            depth -= 1;
-            left = around[depth];
-        }
-    }
-
     /// Moves past a value, or into an array or map. Then it says how many values stand in there.
     #[inline(always)]
     fn step(&mut self) -> Result<Option<usize>, Fault> {
@@ -601,14 +629,20 @@ impl<'a> Reader<'a> {
             fixarray @ 0x90..=0x9f => return self.values(usize::from(fixarray & 0xf)),
             fixstr @ 0xa0..=0xbf => usize::from(fixstr & 0x1f),
             0xc4 | 0xd9 => self.claim::<1>()?,
-            other => return self.rare_step(other),
+            other => {
+                // Not by reference, so that `self` is in registers for all others.
+                let (rest, values) = Reader(rest).rare_step(other)?;
+                self.0 = rest;
+                return Ok(values);
+            }
         };
         self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
         Ok(None)
     }
 
     /// The values that are not in every body.
-    fn rare_step(&mut self, first: u8) -> Result<Option<usize>, Fault> {
+    fn rare_step(mut self, first: u8) -> Result<(&'a [u8], Option<usize>), Fault> {
+        let values = |length: usize, rest: Self| Ok((rest.0, rest.values(length)?));
         let bytes = match Marker::from_u8(first) {
             Marker::U8 | Marker::I8 => 1,
             Marker::U16 | Marker::I16 => 2,
@@ -616,13 +650,10 @@ impl<'a> Reader<'a> {
             Marker::U64 | Marker::I64 | Marker::F64 => 8,
             Marker::Str16 | Marker::Bin16 => self.claim::<2>()?,
             Marker::Str32 | Marker::Bin32 => self.claim::<4>()?,
-            Marker::Array16 => return self.claim::<2>().and_then(|length| self.values(length)),
-            Marker::Array32 => return self.claim::<4>().and_then(|length| self.values(length)),
-            Marker::Map16 => return self.claim::<2>().and_then(|length| self.values(2 * length)),
-            Marker::Map32 => {
-                let length = self.claim::<4>()?;
-                return self.values(length.saturating_mul(2));
-            }
+            Marker::Array16 => return values(self.claim::<2>()?, self),
+            Marker::Array32 => return values(self.claim::<4>()?, self),
+            Marker::Map16 => return values(2 * self.claim::<2>()?, self),
+            Marker::Map32 => return values(self.claim::<4>()?.saturating_mul(2), self),
             Marker::FixExt1 => 2,
             Marker::FixExt2 => 3,
             Marker::FixExt4 => 5,
@@ -633,8 +664,8 @@ impl<'a> Reader<'a> {
             Marker::Ext32 => self.claim::<4>()?.saturating_add(1),
             _ => return Err(Fault::NoValue),
         };
-        self.0 = self.0.get(bytes..).ok_or(Fault::Truncated)?;
-        Ok(None)
+        let rest = self.0.get(bytes..).ok_or(Fault::Truncated)?;
+        Ok((rest, None))
     }
 
     /// A length field of so many bytes.

@@ -40,12 +40,12 @@ mod slots;
 mod stream;
 mod waiters;
 
-pub(crate) use calls::{Answer, Failure, Received};
+pub(crate) use calls::{Answer, Failure, Received, Small};
 pub(crate) use connection::{
     Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
 };
 pub use connection::{Connection, GoAway};
-pub use event::{Event, Events, MethodKind, ProtocolError, Resolve, Target};
+pub use event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target};
 pub(crate) use failure::{body_too_large, error_frame, error_options};
 pub use frame::{
     CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,

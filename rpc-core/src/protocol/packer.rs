@@ -29,6 +29,8 @@ pub struct Packer {
     closed: Vec<Packed>,
     /// How many of them have been taken out.
     taken: usize,
+    /// Where the others begin.
+    first: usize,
     /// The message that is being packed.
     open: Packed,
     /// Counted frames that ever came in, and those of them that were taken out.
@@ -72,6 +74,7 @@ impl Packer {
             bytes: Vec::new(),
             closed: Vec::new(),
             taken: 0,
+            first: 0,
             open: Packed::default(),
             counted: Count::default(),
         }
@@ -138,6 +141,7 @@ impl Packer {
 
     /// The frame that begins at `start` does not fit the message with those before it: they go
     /// without it.
+    #[cold]
     fn close_message_before(&mut self, start: usize) {
         // What opens an array, or parts it from the frame before, belongs to this frame now.
         let own = start - usize::from(self.codec == Codec::Json);
@@ -150,7 +154,6 @@ impl Packer {
         }
     }
 
-    #[inline]
     fn close_message(&mut self) {
         if self.open.frames == 0 {
             return;
@@ -194,18 +197,15 @@ impl Packer {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        let start = match self.closed.get(self.taken) {
-            Some(first) => first.start,
-            None => self.open.start,
-        };
-        self.bytes.len() - start
+        self.bytes.len() - self.first
     }
 
     /// Whether nothing waits.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        // What has been taken out is forgotten with the last message.
+        self.bytes.is_empty()
     }
 
     /// The number that the next counted frame will have among those of this packer.
@@ -264,12 +264,14 @@ impl Packer {
             Some(first) => first.start,
             None => self.open.start,
         };
+        self.first = end;
         if end * 2 < self.bytes.len() {
             return;
         }
         self.bytes.drain(..end);
         self.closed.drain(..self.taken);
         self.taken = 0;
+        self.first = 0;
         for message in self.closed.iter_mut().chain([&mut self.open]) {
             message.start -= end;
             message.end = message.end.saturating_sub(end);

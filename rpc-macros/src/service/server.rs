@@ -113,10 +113,11 @@ fn service(contract: &Contract) -> TokenStream {
                 ::std::boxed::Box::new(#private::PollOnce::new(
                     ::std::sync::Arc::clone(&self.service),
                     |service: ::std::sync::Arc<#service>, call: #private::InboundCall| async move {
-                        match call.method() {
+                        let reply = match call.method() {
                             #(#arms)*
                             _ => call.unknown(),
-                        }
+                        };
+                        (call.end(reply), service)
                     },
                 ))
             }

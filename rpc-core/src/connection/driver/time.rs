@@ -2,6 +2,7 @@
 
 use std::{pin::pin, task::Context, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Driver, MIN_PROGRESS_BYTES};
@@ -159,7 +160,7 @@ impl<T: Transport> Driver<T> {
             .lock()
             .connection
             .handle_timeout(now, &mut self.work.events)?;
-        self.handle_events(cx);
+        self.handle_events(cx, &Bytes::new());
         Ok(())
     }
 

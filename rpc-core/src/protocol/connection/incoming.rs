@@ -12,7 +12,7 @@ use crate::{
     method::MAX_ALIASES,
     priority::Priority,
     protocol::{
-        event::{Event, Events, MethodKind, ProtocolError, Resolve, Target},
+        event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target},
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
         inbound::Stop,
@@ -108,29 +108,27 @@ impl Connection {
             .with_fate(Fate::NotExecuted);
             return self.refuse(id, &status);
         }
-        self.accept_call(id, target, frame.payload, options, message, now, events);
+        let body = Body::Shared(message.slice_ref(frame.payload));
+        self.accept_call(id, target, body, options, now, events);
         Ok(())
     }
 
     /// Enters a call into the table and hands it over. Its id is neither live nor beyond the limit.
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
-    pub(super) fn accept_call(
+    fn accept_call(
         &mut self,
         id: CallId,
         target: Target,
-        payload: &[u8],
+        body: Body,
         options: CallOptions,
-        message: &Bytes,
         now: Instant,
         events: &mut Events,
     ) {
-        let deadline = match options.deadline_ms {
+        let timeout = match options.deadline_ms {
             None => self.peer.default_deadline,
             Some(0) => None,
             Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
         };
-        let deadline = deadline.and_then(|deadline| now.checked_add(deadline));
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         self.inbound.insert(id, options.priority, deadline);
         let mut generation = 0;
         if target.kind != MethodKind::Unary {
@@ -142,11 +140,36 @@ impl Connection {
             id,
             target,
             generation,
-            body: message.slice_ref(payload),
+            body,
             deadline,
             priority: options.priority,
             idempotency_key: options.idempotency_key,
             metadata: options.metadata,
+        });
+    }
+
+    /// Like [`Connection::accept_call`], for a call without options or streams.
+    #[inline]
+    pub(super) fn accept_plain(
+        &mut self,
+        id: CallId,
+        target: Target,
+        body: Body,
+        now: Instant,
+        events: &mut Events,
+    ) {
+        let timeout = self.peer.default_deadline;
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        self.inbound.insert(id, Priority::Normal, deadline);
+        events.queue.push(Event::Request {
+            id,
+            target,
+            generation: 0,
+            body,
+            deadline,
+            priority: Priority::Normal,
+            idempotency_key: None,
+            metadata: Metadata::default(),
         });
     }
 
@@ -206,7 +229,7 @@ impl Connection {
             (Some(target), Ok(options)) if options.suit(target.kind) => {
                 events.queue.push(Event::Notification {
                     target,
-                    body: message.slice_ref(frame.payload),
+                    body: Body::Shared(message.slice_ref(frame.payload)),
                     metadata: options.metadata,
                     volatile,
                 })

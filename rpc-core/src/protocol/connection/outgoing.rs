@@ -113,11 +113,17 @@ impl Connection {
             return Ok(Admission::Wait(ticket));
         }
         let method = self.method_ref(call.method);
-        let priority = self.own_priority(call.priority);
+        let (index, before, last) = self.calls.reserve();
+        // Not higher than that of the slot's last call while frames of that wait, or the request
+        // would come behind them and be taken for its own (W-ORD-1).
+        let priority = if before < call.priority && !self.outbox.has_taken(before, last) {
+            before
+        } else {
+            call.priority
+        };
         let sequence = self.outbox.next_counted(priority);
-        let index = self
-            .calls
-            .insert(waker.cloned(), deadline, priority, sequence);
+        self.calls
+            .insert(index, waker.cloned(), deadline, priority, sequence);
         let id = CallId::of(index + 1, self.side);
         match method {
             MethodRef::Alias(alias)
@@ -144,18 +150,6 @@ impl Connection {
             index,
             generation: generation.unwrap_or_default(),
         }))
-    }
-
-    /// The priority of the frames of a new call: not higher than that of the slot's last call while
-    /// frames of that wait, or they would come behind it and be taken for its own (W-ORD-1).
-    #[inline]
-    fn own_priority(&self, wanted: Priority) -> Priority {
-        match self.calls.before_next() {
-            Some((before, last)) if before < wanted && !self.outbox.has_taken(before, last) => {
-                before
-            }
-            _ => wanted,
-        }
     }
 
     /// A frame of a call of this end has just been queued.

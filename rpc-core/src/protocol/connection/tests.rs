@@ -186,7 +186,7 @@ impl Pair {
         let index = caller.own_call(id).expect("a call");
         let mut received = Received::default();
         let answer = caller.poll_answer(index, Waker::noop(), &mut received, &mut Vec::new());
-        assert!(matches!(answer, Poll::Ready(Answer::Copied)), "{answer:?}");
+        assert!(matches!(answer, Poll::Ready(Answer::Small)), "{answer:?}");
     }
 
     // ---- the callee
