@@ -215,7 +215,8 @@ impl Connection {
     ) -> Result<bool, ProtocolError> {
         let first = events.queue.len();
         let mut finished = false;
-        let may_be_plain = self.codec == Codec::MessagePack && self.phase == Phase::Open;
+        let is_new = self.phase == Phase::Open && self.session.executed == 0;
+        let may_be_plain = self.codec == Codec::MessagePack && is_new;
         for _ in 0..limit {
             if may_be_plain && let Some(plain) = messagepack::next_plain(message, position) {
                 self.plain(plain, message, position.offset, now, methods, events)?;
@@ -338,7 +339,13 @@ impl Connection {
                 "more calls that fail, without reading their errors, than may be in flight",
             ));
         }
-        self.session.received += u64::from(frame.head.is_counted());
+        if frame.head.is_counted() {
+            self.session.received += 1;
+            if self.session.executed > 0 {
+                self.session.executed -= 1;
+                return Ok(());
+            }
+        }
         if !frame.options.is_empty() {
             if let Some(key) = misunderstood(frame) {
                 return self.not_understood(frame, key, events);

@@ -190,6 +190,8 @@ struct World {
     requests: usize,
     terminals: usize,
     is_cut: bool,
+    /// What the acceptor had read a part of when the dialler came back.
+    left: Option<Bytes>,
 }
 
 fn offer() -> Offer {
@@ -256,6 +258,7 @@ impl World {
             requests: 0,
             terminals: 0,
             is_cut: false,
+            left: None,
         }
     }
 
@@ -419,7 +422,11 @@ impl World {
         let Some(message) = self.ends[end].inbox.front().cloned() else {
             return false;
         };
-        if self.ends[end].position == Position::default() {
+        let comes_again = side(end) == Side::Acceptor && self.left.as_ref() == Some(&message);
+        if comes_again {
+            // As it was sent before.
+            self.left = None;
+        } else if self.ends[end].position == Position::default() {
             self.look_at_message(1 - end, &message);
         }
         let this = &mut self.ends[end];
@@ -451,8 +458,15 @@ impl World {
             return;
         }
         for end in [0, 1] {
-            // A message is executed as a whole.
             if self.ends[end].position != Position::default() {
+                // The dialler may be back while the acceptor is in the middle of a message.
+                if side(end) == Side::Acceptor && pick.is_multiple_of(2) {
+                    self.ends[end].position = Position::default();
+                    self.left = self.ends[end].inbox.pop_front();
+                    self.ends[end].inbox.clear();
+                    continue;
+                }
+                // As a rule a message is executed as a whole.
                 self.deliver(end, usize::MAX);
             }
             for _ in 0..(pick >> end) % 4 {

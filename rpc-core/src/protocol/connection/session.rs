@@ -57,6 +57,11 @@ pub(super) struct Session {
     peer_replay_bytes: usize,
     /// Counted frames that came in.
     pub(super) received: u64,
+    /// Those of them in messages that were taken in as a whole.
+    received_whole: u64,
+    /// Frames that come again, and were executed: the message that they were in was left in the middle
+    /// of it, and is sent again as a whole.
+    pub(super) executed: u64,
     /// Those of them that the peer knows to have come.
     acknowledged: u64,
     /// Bytes of messages that came since.
@@ -211,6 +216,7 @@ impl Connection {
     #[inline]
     pub(super) fn count_message(&mut self, bytes: usize, now: Instant) {
         let session = &mut self.session;
+        session.received_whole = session.received;
         if session.peer_replay_bytes == 0 || session.received == session.acknowledged {
             return;
         }
@@ -352,6 +358,7 @@ impl Connection {
         if counts.is_err() || resume.sent < self.session.received {
             return Err(Refusal::Gap);
         }
+        self.leave_message();
         self.suspend();
         let resumed = self.outbox.resume(resume.received);
         resumed.map_err(|_| Refusal::Gap)?;
@@ -369,6 +376,13 @@ impl Connection {
         }
         self.resumed(resume.sent, events);
         Ok(())
+    }
+
+    /// What is left of the message that is being taken in is not looked at any more.
+    fn leave_message(&mut self) {
+        let session = &mut self.session;
+        session.executed += session.received - session.received_whole;
+        session.received = session.received_whole;
     }
 
     fn resumed(&mut self, peer_has_sent: u64, events: &mut Events) {
