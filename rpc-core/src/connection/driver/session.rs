@@ -117,11 +117,8 @@ impl<T: Transport> Driver<T> {
         state.is_blocked = false;
         drop(state);
         self.transport = Some(handover.transport);
-        // The rest of a message of which something was executed is executed, and was counted.
-        self.message = self
-            .message
-            .take()
-            .filter(|(_, position)| position.is_within());
+        // One that is being executed comes again, as a whole.
+        self.message = None;
         self.work.batch.clear();
         self.forget_transport();
         self.stage = Stage::Running;
