@@ -236,6 +236,7 @@ fn the_table_of_close_codes_is_that_of_the_code() {
         (CloseCode::PROTOCOL, "PROTOCOL"),
         (CloseCode::HELLO_TIMEOUT, "HELLO_TIMEOUT"),
         (CloseCode::FLOOD, "FLOOD"),
+        (CloseCode::GAP, "GAP"),
         (CloseCode::TOMBSTONES, "TOMBSTONES"),
         (CloseCode::MOVED, "MOVED"),
         (CloseCode::WRITE_STALL, "WRITE_STALL"),
