@@ -631,6 +631,7 @@ impl Connection {
         let freed = std::mem::take(&mut self.has_freed_room);
         let had_no_room = freed || self.is_congested() || self.is_clogged();
         self.write_pong();
+        self.write_ack();
         self.outbox.take(batch);
         if !self.outbox.has_calls() {
             self.refusals = 0;

@@ -17,8 +17,12 @@ use crate::{
     },
 };
 
-/// So many frames are acknowledged at the latest.
+/// So many frames are acknowledged with whatever is written next. An ACK by itself would cost a
+/// write, and a wake-up of the peer.
 const ACK_FRAMES: u64 = 64;
+
+/// So many are acknowledged by themselves.
+const ACK_ALONE_FRAMES: u64 = 256;
 
 /// After so long what has come is acknowledged in any case.
 const ACK_DELAY: Duration = Duration::from_secs(1);
@@ -221,12 +225,25 @@ impl Connection {
             return;
         }
         session.unacknowledged_bytes += bytes;
-        if session.received - session.acknowledged >= ACK_FRAMES
-            || session.unacknowledged_bytes >= session.peer_replay_bytes / 4
+        if session.received - session.acknowledged >= ACK_ALONE_FRAMES
+            || session.unacknowledged_bytes >= session.peer_replay_bytes / 2
         {
             self.push_ack();
         } else if session.ack_due.is_none() {
             session.ack_due = now.checked_add(ACK_DELAY);
+        }
+    }
+
+    /// Something is about to be written: an acknowledgement goes along, if there is enough to
+    /// acknowledge.
+    #[inline]
+    pub(super) fn write_ack(&mut self) {
+        let session = &self.session;
+        if session.ack_due.is_some()
+            && (session.received - session.acknowledged >= ACK_FRAMES
+                || session.unacknowledged_bytes >= session.peer_replay_bytes / 4)
+        {
+            self.push_ack();
         }
     }
 
