@@ -91,8 +91,8 @@ impl Dialler {
             None => self.dial(number, turn, &self.codecs).await,
         }?;
         let codec = linked.codec;
-        let session = self.begin(linked, None, drivers);
-        session.opened().await.map_err(ConnectError::Closed)?;
+        let session = Unopened(Some(self.begin(linked, None, drivers)));
+        let session = session.opened().await.map_err(ConnectError::Closed)?;
         Ok((session, codec))
     }
 
@@ -114,6 +114,26 @@ impl Dialler {
         );
         drivers.spawn(driver);
         session
+    }
+}
+
+/// A session that is closed if nobody waits for it to open.
+struct Unopened(Option<Session<Link>>);
+
+impl Unopened {
+    async fn opened(mut self) -> Result<Session<Link>, CloseReason> {
+        if let Some(session) = &self.0 {
+            session.opened().await?;
+        }
+        self.0.take().ok_or_else(nobody_left)
+    }
+}
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0 {
+            session.close(CloseCode::NORMAL, "");
+        }
     }
 }
 
@@ -223,7 +243,13 @@ impl Upkeep {
                 info: Default::default(),
             };
             let session = self.dialler.begin(linked, Some(answer), &mut self.drivers);
-            if session.opened().await.is_ok() {
+            let opened = tokio::select! {
+                reason = self.line.unwanted() => {
+                    return Err(Over(reason.unwrap_or_else(nobody_left)));
+                }
+                opened = Unopened(Some(session)).opened() => opened,
+            };
+            if let Ok(session) = opened {
                 return self.follow(session, reason);
             }
         }
