@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -29,6 +29,10 @@ const MAX_WAITING: usize = 1 << 16;
 /// A connection that is made anew when it is lost. Calls go to the session that is current when they
 /// are made.
 pub(crate) struct Line {
+    /// The first session, which is the only one as a rule: it is had for less than the current one.
+    first: Arc<Shared>,
+    /// Whether another one has followed.
+    is_renewed: AtomicBool,
     current: ArcSwap<Shared>,
     /// No session comes any more.
     ended: OnceLock<CloseReason>,
@@ -44,6 +48,8 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn new(first: Arc<Shared>, fails_fast: bool) -> Arc<Self> {
         let line = Arc::new(Line {
+            first: first.clone(),
+            is_renewed: AtomicBool::new(false),
             current: ArcSwap::new(first.clone()),
             ended: OnceLock::new(),
             changed: Notify::new(),
@@ -57,6 +63,9 @@ impl Line {
 
     #[inline]
     pub(crate) fn current(&self) -> Arc<Shared> {
+        if !self.is_renewed.load(Ordering::Acquire) {
+            return self.first.clone();
+        }
         self.current.load_full()
     }
 
@@ -72,6 +81,7 @@ impl Line {
     pub(crate) fn renew(self: &Arc<Self>, session: Arc<Shared>) {
         session.belongs_to(self);
         self.current.store(session);
+        self.is_renewed.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }
 

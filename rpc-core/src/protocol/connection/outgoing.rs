@@ -366,7 +366,9 @@ impl Connection {
         if let Some(reason) = self.closed.as_ref().or(self.closing.as_ref()) {
             return Err(closed_status(reason, Fate::NotSent));
         }
-        if let Some(reason) = self.going_reason() {
+        if self.going().is_some()
+            && let Some(reason) = self.going_reason()
+        {
             return Err(closed_status(&reason, Fate::NotSent));
         }
         let limit = self.max_outgoing_body_bytes();

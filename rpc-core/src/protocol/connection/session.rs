@@ -519,6 +519,7 @@ impl Connection {
 
     /// What the peer has said, if it asks this end to take its calls elsewhere.
     #[must_use]
+    #[inline]
     pub fn going(&self) -> Option<&GoAway> {
         self.session.going.as_ref()
     }
