@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use wirecall_core::{
-    CloseCode, CloseReason, Codec, DuplicateService, Limits, Peer, Router, Service,
+    CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
 };
 
 use crate::{
@@ -158,7 +158,7 @@ impl ClientBuilder {
             Ok(connected) => connected?,
             Err(_) => return Err(ConnectError::Timeout(limit)),
         };
-        let (peer, line) = session.line(self.fails_fast);
+        let (peer, line) = session.line(self.fails_fast || self.backoff.is_none());
         let (sender, state) = watch::channel(ClientState::Ready { session: 1 });
         let upkeep = Upkeep {
             dialler,
@@ -168,6 +168,8 @@ impl ClientBuilder {
             line,
             state: sender,
             drivers,
+            left: Vec::new(),
+            info: ConnectionInfo::default(),
             attempts: 0,
             turn: 0,
             ready_since: Instant::now(),

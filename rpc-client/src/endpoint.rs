@@ -15,6 +15,20 @@ pub(crate) enum Kind {
     Memory(MemoryEndpoint),
 }
 
+impl Endpoint {
+    /// Whether both are the same place, whatever is asked for there.
+    pub(crate) fn is_same_host(&self, other: &Endpoint) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::Url(one), Kind::Url(other)) => match (parse(one), parse(other)) {
+                (Ok(one), Ok(other)) => one.authority == other.authority,
+                _ => false,
+            },
+            (Kind::Memory(_), Kind::Memory(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<&str> for Endpoint {
     fn from(url: &str) -> Self {
         Endpoint(Kind::Url(url.to_owned()))

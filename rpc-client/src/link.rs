@@ -45,7 +45,7 @@ pub(crate) async fn link(
         Kind::Url(url) => {
             let target = endpoint::parse(url)?;
             let stream = TcpStream::connect((&*target.host, target.port)).await?;
-            transport::tune(&stream, limits.heartbeat.map(|own| own.dead_after()))?;
+            transport::tune(&stream, limits.dead_after())?;
             let mut info = ConnectionInfo::default();
             info.peer_addr = stream.peer_addr().ok();
             info.local_addr = stream.local_addr().ok();

@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, COOKIE},
+};
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 use wirecall_core::{
-    CloseCode, CloseReason, ClosedBy, Codec, Limits, Router,
+    CloseCode, CloseReason, ClosedBy, Codec, ConnectionInfo, Limits, Router,
     connection::{self, LineHandle, Session, SessionChange},
     protocol::GoAway,
 };
@@ -59,10 +62,16 @@ impl Dialler {
     ) -> Result<Linked, ConnectError> {
         let limit = self.connect_timeout;
         let dialled = async {
+            let mut headers = self.headers.clone();
+            if !self.endpoints.iter().any(|own| own.is_same_host(&endpoint)) {
+                // A server that sends its clients elsewhere does not decide who gets their secrets.
+                headers.remove(AUTHORIZATION);
+                headers.remove(COOKIE);
+            }
             let mut attempt = Attempt {
                 number,
                 endpoint,
-                headers: self.headers.clone(),
+                headers,
             };
             if let Some(hook) = &self.hook {
                 attempt = hook.prepare(attempt).await?;
@@ -143,6 +152,8 @@ pub(crate) struct Upkeep {
     /// None if another connection is not wanted.
     pub(crate) backoff: Option<Backoff>,
     pub(crate) session: Session<Link>,
+    /// Those before it that may still finish their calls.
+    pub(crate) left: Vec<Session<Link>>,
     pub(crate) codec: Codec,
     pub(crate) line: LineHandle,
     pub(crate) state: watch::Sender<ClientState>,
@@ -155,6 +166,8 @@ pub(crate) struct Upkeep {
     pub(crate) ready_since: Instant,
     /// Which session it is.
     pub(crate) number: u64,
+    /// What is known of the last connection on which it was asked to go on.
+    pub(crate) info: ConnectionInfo,
 }
 
 /// No other session is to follow.
@@ -164,6 +177,14 @@ impl Upkeep {
     /// Until the client is closed, or cannot go on.
     pub(crate) async fn run(mut self) {
         let Over(reason) = self.keep().await;
+        if self.line.is_closed() {
+            // Not only the session that is current.
+            for session in self.left.drain(..).chain([self.session]) {
+                session.close(CloseCode::NORMAL, "");
+            }
+        } else {
+            self.session.release();
+        }
         self.line.end(reason.clone());
         self.state.send_replace(ClientState::Closed(reason));
         while self.drivers.join_next().await.is_some() {}
@@ -211,6 +232,7 @@ impl Upkeep {
                     continue;
                 }
             };
+            self.info = linked.info;
             if self.session.reconnect(linked.link).is_err() {
                 // It has just ended.
                 return Ok(());
@@ -226,11 +248,22 @@ impl Upkeep {
             if has_ended {
                 return Ok(());
             }
+            // It lets one in, and says nothing.
+            self.turn += 1;
         }
     }
 
     /// The session is over: begins another one, unless that is of no use.
     async fn replace(&mut self, reason: CloseReason) -> Result<(), Over> {
+        self.replace_at(reason, None).await
+    }
+
+    /// Like [`Upkeep::replace`]. The next one may be elsewhere.
+    async fn replace_at(
+        &mut self,
+        reason: CloseReason,
+        mut elsewhere: Option<Endpoint>,
+    ) -> Result<(), Over> {
         if self.backoff.is_none() || self.line.is_unwanted() || after_end(&reason) == Next::Stop {
             return Err(Over(reason));
         }
@@ -240,7 +273,7 @@ impl Upkeep {
             let linked = Linked {
                 link,
                 codec: self.codec,
-                info: Default::default(),
+                info: self.info.clone(),
             };
             let session = self.dialler.begin(linked, Some(answer), &mut self.drivers);
             let opened = tokio::select! {
@@ -263,7 +296,9 @@ impl Upkeep {
                 }
                 connected = async {
                     sleep(delay).await;
-                    self.dialler.connect(attempt, self.turn, None, &mut self.drivers).await
+                    let elsewhere = elsewhere.clone();
+                    let drivers = &mut self.drivers;
+                    self.dialler.connect(attempt, self.turn, elsewhere, drivers).await
                 } => connected,
             };
             match connected {
@@ -272,8 +307,9 @@ impl Upkeep {
                     return self.follow(session, reason);
                 }
                 Err(error) => {
+                    let was_elsewhere = elsewhere.take().is_some();
                     self.turn += 1;
-                    if self.is_final(&error) {
+                    if !was_elsewhere && self.is_final(&error) {
                         return Err(given_up(&error));
                     }
                 }
@@ -288,10 +324,19 @@ impl Upkeep {
         }
         let mut elsewhere = going.url.map(Endpoint::from);
         let mut delay = jitter(going.spread);
+        let was_stable =
+            self.ready_since.elapsed() >= self.backoff.unwrap_or_default().stable_after;
+        self.note_end();
+        if !was_stable {
+            // Servers that send their clients to and fro are not to be hurried.
+            delay = delay.max(self.next_delay());
+        }
         loop {
             let connected = tokio::select! {
                 // Nothing is left to be let go of.
-                reason = self.session.ended() => return self.replace(reason).await,
+                reason = self.session.ended() => {
+                    return self.replace_at(reason, elsewhere).await;
+                }
                 reason = self.line.unwanted() => {
                     return Err(Over(reason.unwrap_or_else(nobody_left)));
                 }
@@ -305,7 +350,6 @@ impl Upkeep {
             match connected {
                 Ok((session, codec)) => {
                     self.codec = codec;
-                    self.session.release();
                     return self.follow(session, nobody_left());
                 }
                 Err(error) => {
@@ -326,7 +370,10 @@ impl Upkeep {
         // Those that have ended are not kept.
         while self.drivers.try_join_next().is_some() {}
         let is_wanted = self.line.renew(&session);
-        self.session = session;
+        let left = std::mem::replace(&mut self.session, session);
+        left.release();
+        self.left.retain(|session| !session.has_ended());
+        self.left.push(left);
         self.number += 1;
         if !is_wanted || self.line.is_unwanted() {
             self.session.close(CloseCode::NORMAL, "");
@@ -361,6 +408,8 @@ impl Upkeep {
         if self.ready_since.elapsed() >= self.backoff.unwrap_or_default().stable_after {
             self.attempts = 0;
         }
+        // What comes now is no time of being connected.
+        self.ready_since = Instant::now();
     }
 }
 

@@ -88,6 +88,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// How long what was written may be unacknowledged by the other end's kernel before the socket is
+    /// given up: never sooner than this end would give it up itself.
+    #[must_use]
+    pub fn dead_after(&self) -> Option<Duration> {
+        let heartbeat = self.heartbeat?;
+        Some(heartbeat.dead_after().max(self.write_stall))
+    }
+}
+
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
         impl Limits {

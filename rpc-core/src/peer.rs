@@ -91,10 +91,14 @@ impl Peer {
     /// That there is no connection at the moment, or why the session has ended.
     pub async fn ping(&self) -> Result<Duration, CloseReason> {
         let session = self.session();
-        let before = session.update(|state, _| {
+        let (answered, lost) = session.update(|state, _| {
+            let is_open = state.is_open;
             let connection = &mut state.connection;
-            connection.ping(Instant::now());
-            connection.round_trips()
+            let before = connection.pings_done();
+            if is_open && connection.closed().is_none() && !connection.is_suspended() {
+                connection.ping(Instant::now());
+            }
+            before
         });
         session
             .wait_for(|state| {
@@ -102,14 +106,15 @@ impl Peer {
                 if let Some(reason) = connection.closed() {
                     return Some(Err(reason.clone()));
                 }
-                if connection.is_suspended() {
+                let (answered_now, lost_now) = connection.pings_done();
+                if connection.is_suspended() || lost_now > lost || !state.is_open {
                     return Some(Err(CloseReason {
                         code: CloseCode::ABNORMAL,
                         message: "there is no connection at the moment".to_owned(),
                         by: ClosedBy::Transport,
                     }));
                 }
-                let is_answered = connection.round_trips() > before;
+                let is_answered = answered_now > answered;
                 connection.round_trip().filter(|_| is_answered).map(Ok)
             })
             .await

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::{
@@ -36,6 +36,7 @@ pub(crate) struct Connections {
     /// The server is about to leave: nobody else may come.
     pub(crate) not_ready: CancellationToken,
     peers: Mutex<Peers>,
+    last: OnceLock<Vec<(u64, usize)>>,
     sessions: Arc<Sessions<Placed<WebSocket<TcpStream>>>>,
     sessions_in_memory: Arc<Sessions<Placed<MemoryTransport>>>,
 }
@@ -93,6 +94,7 @@ impl Connections {
             shutdown: CancellationToken::new(),
             not_ready: CancellationToken::new(),
             peers: Mutex::default(),
+            last: OnceLock::new(),
             sessions: Arc::new(Sessions::new(MAX_SUSPENDED)),
             sessions_in_memory: Arc::new(Sessions::new(MAX_SUSPENDED)),
         }
@@ -148,8 +150,18 @@ impl Connections {
         self.tasks.wait().await;
     }
 
+    /// Those that were left when the server began to close them, and how many calls each had in
+    /// flight.
+    pub(crate) fn last(&self) -> &[(u64, usize)] {
+        self.last.get_or_init(|| {
+            let peers = self.peers().into_iter();
+            peers.map(|(key, peer)| (key, peer.in_flight().1)).collect()
+        })
+    }
+
     /// Closes those that are open, and those that come too late to see it.
     pub(crate) fn close_peers(&self) {
+        self.last();
         self.shutdown.cancel();
         for (_, peer) in self.peers() {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");

@@ -11,6 +11,9 @@ use crate::connections::Connections;
 /// How often the connections are looked at that have not left.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// As long as anybody waits.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 const GOING_DOWN: &str = "the server is going down";
 
 /// When one client is asked to go.
@@ -92,9 +95,11 @@ impl ServerHandle {
     pub async fn drain(&self, drain: Drain) -> Drained {
         let connections = &self.connections;
         connections.not_ready.cancel();
-        let most = drain.grace / 4;
+        let grace = drain.grace.min(LONGEST);
+        let most = grace / 4;
         let spread = drain.spread.unwrap_or(most.min(Duration::from_secs(10)));
-        let end = Instant::now() + drain.grace;
+        let spread = spread.min(grace);
+        let end = Instant::now() + grace;
         let mut drained = Drained::default();
         // When each of them is asked, or was.
         let mut turns: HashMap<u64, Turn> = HashMap::new();
@@ -128,12 +133,12 @@ impl ServerHandle {
                 () = sleep(LOOK) => {}
             }
         }
-        for (key, peer) in connections.peers() {
-            let turn = turns.entry(key).or_insert(Turn {
+        // As it was when the first of them was closed, by whomever.
+        for (key, calls) in connections.last() {
+            let turn = turns.entry(*key).or_insert(Turn {
                 at: end,
                 is_over: false,
             });
-            let (_, calls) = peer.in_flight();
             match calls {
                 _ if turn.is_over => {}
                 0 => drained.closed += 1,
@@ -142,6 +147,8 @@ impl ServerHandle {
                     drained.calls_cut += calls;
                 }
             }
+        }
+        for (_, peer) in connections.peers() {
             peer.close(CloseCode::MOVED, GOING_DOWN);
         }
         drained.left = turns.len() - drained.closed - drained.cut;

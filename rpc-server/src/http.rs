@@ -68,8 +68,7 @@ async fn serve_http(
     connections: &Connections,
 ) -> Option<Upgraded> {
     // One that cannot be tuned is about to fail.
-    let heartbeat = connections.limits.heartbeat;
-    let _ = transport::tune(&stream, heartbeat.map(|own| own.dead_after()));
+    let _ = transport::tune(&stream, connections.limits.dead_after());
     let (upgraded, mut upgrade) = tokio::sync::oneshot::channel();
     let upgraded = std::sync::Mutex::new(Some(upgraded));
     let service = service_fn(|mut request: Request<Incoming>| {

@@ -294,6 +294,10 @@ fn turn_away(stream: &TcpStream) {
 
 async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
     while let Some(transport) = listener.accept().await {
+        if connections.not_ready.is_cancelled() {
+            // Dropped, like one that is answered with 503.
+            continue;
+        }
         let info = ConnectionInfo::default();
         let connection = connections.clone();
         connection.run(transport, Codec::MessagePack, info, None);

@@ -178,7 +178,7 @@ impl<T, E> PendingCall<T, E> {
     /// For a call that was sent.
     fn sent(raw: RawCall) -> Self {
         PendingCall {
-            raw,
+            raw: raw.only_once(),
             unsent: Unsent::nothing(),
             result: PhantomData,
         }

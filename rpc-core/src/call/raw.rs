@@ -65,6 +65,10 @@ pub(super) struct RawCall {
     has_waited: bool,
     /// Whether there is somebody who still has the arguments.
     is_repeatable: bool,
+    /// What they are encoded for, if they were encoded before the call waited.
+    encoded_for: Option<Codec>,
+    /// Whether an attempt has failed that may have been executed.
+    may_have_run: bool,
     /// What came along with the answer.
     pub(super) metadata: Metadata,
 }
@@ -127,6 +131,8 @@ impl RawCall {
             phase: Phase::New,
             has_waited: false,
             is_repeatable: true,
+            encoded_for: None,
+            may_have_run: false,
             metadata: Metadata::default(),
         }
     }
@@ -186,15 +192,26 @@ impl RawCall {
                 scratch::put(body);
                 Unsent::nothing()
             }
-            Ok(true) => Unsent(Ok(body)),
-            Ok(false) => Unsent(Ok(body)),
-            Err(status) if self.renew(&status) => Unsent(Ok(body)),
+            Ok(true) => self.unsent(body),
+            Ok(false) => self.unsent(body),
+            Err(status) if self.renew(&status) => self.unsent(body),
             Err(status) => {
                 scratch::put(body);
                 self.phase = Phase::New;
                 Unsent(Err(status))
             }
         }
+    }
+
+    fn unsent(&mut self, body: Vec<u8>) -> Unsent {
+        self.encoded_for = Some(self.codec());
+        Unsent(Ok(body))
+    }
+
+    /// The arguments are not there any more, or something else is bound to this session.
+    pub(super) fn only_once(mut self) -> Self {
+        self.is_repeatable = false;
+        self
     }
 
     /// `encode` appends the arguments. It is called again after waiting for room.
@@ -212,7 +229,10 @@ impl RawCall {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            return Poll::Ready(answer);
+            return Poll::Ready(match answer {
+                Err(CallError::Status(status)) => Err(self.of_all_attempts(status).into()),
+                answer => answer,
+            });
         }
         ready!(self.poll_sent(cx, encode))?;
         // The waker was left with the request.
@@ -229,14 +249,24 @@ impl RawCall {
         let ticket = match self.phase {
             Phase::New => None,
             Phase::Queued(ticket) => {
-                ready!(self.poll_turn(cx, ticket))?;
+                ready!(self.poll_turn(cx, ticket))
+                    .map_err(|status| self.of_all_attempts(status))?;
                 Some(ticket)
             }
             Phase::Sent(started) => return Poll::Ready(Ok(started)),
             Phase::Renewing(ref mut next) => {
                 let next = ready!(next.as_mut().poll(cx));
                 self.phase = Phase::Ended;
-                self.session = next?;
+                let next = next.map_err(|status| self.of_all_attempts(status))?;
+                if self.encoded_for.is_some_and(|codec| codec != next.codec) {
+                    let status = Status::new(
+                        Code::UNAVAILABLE,
+                        "the call was encoded before, and the next session has another codec",
+                    );
+                    let status = status.with_fate(Fate::NotSent);
+                    return Poll::Ready(Err(self.of_all_attempts(status)));
+                }
+                self.session = next;
                 self.phase = Phase::New;
                 // The arguments are encoded as that session wants them.
                 cx.waker().wake_by_ref();
@@ -254,7 +284,7 @@ impl RawCall {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            return Poll::Ready(Err(status));
+            return Poll::Ready(Err(self.of_all_attempts(status)));
         }
         match self.phase {
             Phase::Sent(started) => Poll::Ready(Ok(started)),
@@ -354,6 +384,16 @@ impl RawCall {
         answer
     }
 
+    /// What is known of the call after all its attempts, of which this was the last.
+    fn of_all_attempts(&self, status: Status) -> Status {
+        match status.fate() {
+            Fate::NotSent | Fate::NotExecuted if self.may_have_run => {
+                status.with_fate(Fate::Unknown)
+            }
+            _ => status,
+        }
+    }
+
     /// Whether the caller sends a stream, of which something may be gone.
     fn has_source(&self) -> bool {
         self.streams.is_some_and(|spec| spec.kind.takes_stream())
@@ -386,6 +426,7 @@ impl RawCall {
             return false;
         };
         self.has_waited = true;
+        self.may_have_run |= status.fate() == Fate::Unknown;
         self.phase = Phase::Renewing(next);
         true
     }

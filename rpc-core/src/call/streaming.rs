@@ -277,7 +277,10 @@ where
         } = self;
         let stream = sent(&mut raw, &arguments).await?;
         let sender = ItemSender::new(raw.session().clone(), stream);
-        Ok((sender, PendingStream::new(raw, credit, Unsent::nothing())))
+        Ok((
+            sender,
+            PendingStream::new(raw.only_once(), credit, Unsent::nothing()),
+        ))
     }
 }
 
@@ -328,8 +331,8 @@ fn raw_call(
 }
 
 async fn sent<A: Serialize>(raw: &mut RawCall, arguments: &A) -> Result<StreamRef, Status> {
-    let codec = raw.codec();
     let started = poll_fn(|cx| {
+        let codec = raw.codec();
         raw.poll_sent(cx, |out| {
             body::encode(codec, arguments, out).map_err(not_encoded)
         })

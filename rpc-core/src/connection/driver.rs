@@ -578,7 +578,7 @@ impl<T: Transport> Driver<T> {
 
     /// Nothing is to be written: publish that, under the lock that has shown it.
     fn idle(&self, cx: &mut Context<'_>, state: &mut State) -> Result<(), CloseReason> {
-        if let Some(reason) = state.close.take() {
+        if let Some(reason) = state.close.clone() {
             return Err(reason);
         }
         let is_done =

@@ -119,6 +119,12 @@ impl<T> Session<T> {
         Some((transport, message?))
     }
 
+    /// Whether the session is over.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.place.shared.lock().connection.closed().is_some()
+    }
+
     /// Ends the session once nothing of it is in flight.
     pub fn release(&self) {
         self.place.shared.release();
@@ -186,7 +192,15 @@ impl LineHandle {
         line.ended().cloned()
     }
 
-    /// Why no other session is wanted, if none is.
+    /// Whether the peer was closed, rather than left by all.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.line
+            .upgrade()
+            .is_some_and(|line| line.ended().is_some())
+    }
+
+    /// Whether no other session is wanted.
     #[must_use]
     pub fn is_unwanted(&self) -> bool {
         self.released.is_cancelled()

@@ -47,23 +47,24 @@ impl<T> Place<T> {
             return Err(transport);
         }
         state.connection.ask_to_resume();
-        self.hand_over(transport);
+        let superseded = self.hand_over(transport);
         state.has_handover = true;
         let task = state.task.clone();
         drop(state);
+        drop(superseded);
         task.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
     /// Acceptor: goes on with the session on this transport.
-    /// Whoever is to be woken is returned.
+    /// Whoever is to be woken is returned, and what is to be dropped.
     fn resume(
         &self,
         resume: &Resume,
         offer: Offer,
         codec: Codec,
         transport: T,
-    ) -> Result<Vec<Waker>, (T, Refusal)> {
+    ) -> Result<Superseding<T>, (T, Refusal)> {
         let mut events = Events::default();
         let mut state = self.shared.lock();
         if state.close.is_some() || self.shared.codec != codec {
@@ -73,23 +74,25 @@ impl<T> Place<T> {
         if let Err(refusal) = resumed {
             return Err((transport, refusal));
         }
-        self.hand_over(transport);
+        let superseded = self.hand_over(transport);
         state.has_handover = true;
+        state.resumes += 1;
         // What else there is to do about it, the session's task does.
         events.wakers.extend(state.task.clone());
-        Ok(events.wakers)
+        Ok((events.wakers, superseded))
     }
 
-    fn hand_over(&self, transport: T) {
+    fn hand_over(&self, transport: T) -> Option<Handover<T>> {
         self.put(Handover {
             transport,
             message: None,
-        });
+        })
     }
 
-    /// Another one that was waiting is dropped: it came earlier, and is of no use.
-    pub(super) fn put(&self, handover: Handover<T>) {
-        *self.lock() = Some(handover);
+    /// Another one that was waiting is returned, to be dropped without a lock: it came earlier, and is
+    /// of no use.
+    pub(super) fn put(&self, handover: Handover<T>) -> Option<Handover<T>> {
+        self.lock().replace(handover)
     }
 
     pub(crate) fn take(&self) -> Option<Handover<T>> {
@@ -100,6 +103,9 @@ impl<T> Place<T> {
         self.handover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is left to be done without a lock, once a session goes on.
+type Superseding<T> = (Vec<Waker>, Option<Handover<T>>);
 
 /// The sessions of a server whose transports are of one type.
 pub struct Sessions<T>(Mutex<Table<T>>);
@@ -118,6 +124,8 @@ struct Entry<T> {
     /// The one before, until something has arrived that was sent by one who knows the new one: the
     /// WELCOME that carries it may have been lost.
     previous: Option<Secret>,
+    /// How often the session went on: a token for each time.
+    generation: u64,
 }
 
 type Secret = [u8; 16];
@@ -174,18 +182,23 @@ impl<T> Sessions<T> {
             place,
             secret,
             previous: None,
+            generation: 0,
         };
         self.lock().live.insert(id, entry);
     }
 
     pub(super) fn leave(&self, id: u64, has_expired: bool) {
         let mut table = self.lock();
-        if table.live.remove(&id).is_some() && has_expired {
+        let entry = table.live.remove(&id);
+        if entry.is_some() && has_expired {
             if table.expired.len() == REMEMBERED {
                 table.expired.pop_front();
             }
             table.expired.push_back(id);
         }
+        // Dropped without the lock, which what it holds may want.
+        drop(table);
+        drop(entry);
     }
 
     /// Whether another session may wait for its dialler. [`Sessions::unsuspend`] follows.
@@ -201,8 +214,10 @@ impl<T> Sessions<T> {
     }
 
     /// Somebody who knows the session's last token has sent something.
-    pub(super) fn confirm(&self, id: u64) {
-        if let Some(entry) = self.lock().live.get_mut(&id) {
+    pub(super) fn confirm(&self, id: u64, generation: u64) {
+        if let Some(entry) = self.lock().live.get_mut(&id)
+            && entry.generation == generation
+        {
             entry.previous = None;
         }
     }
@@ -235,10 +250,12 @@ impl<T> Sessions<T> {
             token: token(id, &secret),
             window: entry.place.shared.limits.resume_window,
         };
-        let wakers = entry.place.resume(resume, offer, codec, transport)?;
+        let (wakers, superseded) = entry.place.resume(resume, offer, codec, transport)?;
         entry.previous = Some(given);
         entry.secret = secret;
+        entry.generation += 1;
         drop(table);
+        drop(superseded);
         wakers.into_iter().for_each(Waker::wake);
         Ok(())
     }

@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// Whether another transport waits for the connection's task: nothing is read from the old one
     /// any more, and nothing written to it.
     pub(crate) has_handover: bool,
+    /// How often the session went on on another transport.
+    pub(crate) resumes: u64,
     /// The time, while the connection's task is about to run.
     pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
@@ -88,6 +90,7 @@ impl Shared {
                 armed: None,
                 is_blocked: false,
                 has_handover: false,
+                resumes: 0,
                 now: None,
                 has_company: false,
                 tasks: Vec::new(),

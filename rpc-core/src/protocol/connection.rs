@@ -231,7 +231,7 @@ impl Connection {
                 finished = true;
                 break;
             };
-            self.is_beyond_control |= !frame.head.is_control();
+            self.is_beyond_control |= frame.head.takes_window();
             self.frame(&frame, message, now, methods, events)?;
         }
         unpin_message(message, &mut events.queue[first..]);

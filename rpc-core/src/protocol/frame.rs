@@ -200,6 +200,13 @@ impl Head<'_> {
         }
     }
 
+    /// Whether a message with this frame takes a part of the connection's window (W-FLOW-8). What may
+    /// be lost does not: it would never be given back.
+    #[must_use]
+    pub fn takes_window(&self) -> bool {
+        !self.is_control() && !matches!(self, Head::Volatile { .. })
+    }
+
     /// Whether both ends count this frame, for acknowledgement and replay.
     #[must_use]
     pub fn is_counted(&self) -> bool {

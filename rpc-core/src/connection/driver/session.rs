@@ -21,8 +21,9 @@ pub(super) struct Registered<T> {
     secret: [u8; 16],
     is_entered: bool,
     is_suspended: bool,
-    /// Whether the dialler has not been heard of since it was given a new token.
+    /// Whether the dialler has not been heard of since it was given a new token, and which that is.
     pub(super) is_unconfirmed: bool,
+    generation: u64,
 }
 
 impl<T> Registered<T> {
@@ -40,6 +41,7 @@ impl<T> Registered<T> {
             is_entered: false,
             is_suspended: false,
             is_unconfirmed: false,
+            generation: 0,
         }
     }
 
@@ -59,7 +61,7 @@ impl<T> Registered<T> {
     /// Something has come on the session's last transport.
     pub(super) fn confirm(&mut self) {
         self.is_unconfirmed = false;
-        self.sessions.confirm(self.id);
+        self.sessions.confirm(self.id, self.generation);
     }
 }
 
@@ -115,6 +117,7 @@ impl<T: Transport> Driver<T> {
             return;
         };
         state.is_blocked = false;
+        let generation = state.resumes;
         drop(state);
         self.transport = Some(handover.transport);
         // One that is being executed comes again, as a whole.
@@ -125,6 +128,7 @@ impl<T: Transport> Driver<T> {
         if let Some(registered) = &mut self.registered {
             registered.unsuspend();
             registered.is_unconfirmed = true;
+            registered.generation = generation;
             self.suspended_until = None;
             self.begin_life();
         } else {
@@ -159,19 +163,19 @@ impl<T: Transport> Driver<T> {
         cx: &mut Context<'_>,
         reason: CloseReason,
     ) -> Result<(), CloseReason> {
-        if matches!(self.stage, Stage::Suspended) || !self.may_be_resumed(&reason) {
-            return Err(reason);
-        }
         let window = {
             let state = self.shared.lock();
-            if state.has_handover {
-                // The next transport is there already.
+            if state.has_handover && state.close.is_none() && !self.has_expired {
+                // The next transport is there already, and this one's faults are of the past.
                 drop(state);
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
             state.connection.resume_window()
         };
+        if matches!(self.stage, Stage::Suspended) || !self.may_be_resumed(&reason) {
+            return Err(reason);
+        }
         let Some(mut window) = window else {
             return Err(reason);
         };
@@ -237,10 +241,11 @@ impl<T: Transport> Driver<T> {
     /// The acceptor has begun another session on this transport: its task is given both.
     pub(super) fn give_back_transport(&mut self, message: Bytes) {
         if let Some(transport) = self.transport.take() {
-            self.place.put(Handover {
+            let superseded = self.place.put(Handover {
                 transport,
                 message: Some(message),
             });
+            drop(superseded);
         }
     }
 

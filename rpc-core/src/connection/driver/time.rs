@@ -62,7 +62,7 @@ impl<T: Transport> Driver<T> {
         state.now = None;
         state.is_blocked = true;
         self.arm_timer(cx, &mut state);
-        if let Some(reason) = state.close.take() {
+        if let Some(reason) = state.close.clone() {
             return Err(reason);
         }
         // Callers need not wake this task: the socket will.
@@ -238,8 +238,16 @@ impl<T: Transport> Driver<T> {
             life.due = Some(dead);
             return Ok(());
         }
-        let asked = life.pinged.filter(|pinged| *pinged > heard);
-        if asked.is_some() {
+        if let Some(asked) = life.pinged.filter(|pinged| *pinged > heard) {
+            let dead = asked + heartbeat.timeout;
+            if now < dead {
+                // The timeout is longer than the interval: what lies between is to hear something.
+                state.connection.ping(now);
+                transport.ping();
+                life.said = Some(now);
+                life.due = Some(dead.min(now + heartbeat.interval));
+                return Ok(());
+            }
             if now - due <= held_up(heartbeat) {
                 return Err(silent());
             }
@@ -254,7 +262,7 @@ impl<T: Transport> Driver<T> {
             transport.ping();
             life.pinged = Some(now);
             life.said = Some(now);
-            life.due = Some(now + heartbeat.timeout);
+            life.due = Some(now + heartbeat.timeout.min(heartbeat.interval));
         } else {
             life.due = Some(quiet_since + heartbeat.interval);
         }

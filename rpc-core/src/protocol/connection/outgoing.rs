@@ -231,7 +231,9 @@ impl Connection {
         if self.calls.abandon(index, wakers) {
             self.cancel(index, wakers);
         }
-        self.calls.is_crowded(self.peer.max_in_flight, now);
+        if !self.is_suspended() {
+            self.calls.is_crowded(self.peer.max_in_flight, now);
+        }
         self.admit_calls(wakers);
     }
 

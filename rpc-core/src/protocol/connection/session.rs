@@ -34,6 +34,8 @@ const HEARTBEATS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(6
 const SPREAD_MS: u64 = 1;
 const URL: u64 = 3;
 
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// Nothing that a peer says is taken to mean a longer time.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -43,13 +45,18 @@ const NO_HEARTBEAT: Heartbeat = Heartbeat {
     timeout: Duration::ZERO,
 };
 
+/// Neither so short that it would keep an end busy, nor longer than anybody lives.
+fn sane(heartbeat: Heartbeat) -> Heartbeat {
+    Heartbeat {
+        interval: heartbeat.interval.clamp(SHORTEST, LONGEST),
+        timeout: heartbeat.timeout.clamp(SHORTEST, LONGEST),
+    }
+}
+
 /// The heartbeat that an acceptor means.
 fn announced(heartbeat: Option<Heartbeat>) -> Option<Heartbeat> {
     let heartbeat = heartbeat.unwrap_or_default();
-    (!heartbeat.interval.is_zero()).then(|| Heartbeat {
-        interval: heartbeat.interval.min(LONGEST),
-        timeout: heartbeat.timeout.min(LONGEST),
-    })
+    (!heartbeat.interval.is_zero()).then(|| sane(heartbeat))
 }
 
 /// What one end knows of its session, apart from the calls.
@@ -82,8 +89,9 @@ pub(super) struct Session {
     ping: Option<(u64, Instant)>,
     pings: u64,
     round_trip: Option<Duration>,
-    /// How many have been measured.
+    /// How many have been measured, and how many PINGs were lost with their socket.
     round_trips: u64,
+    pings_lost: u64,
 }
 
 /// One end asks the other to take its calls elsewhere.
@@ -129,7 +137,6 @@ impl Connection {
     /// Dialler: HELLO was said on another session's behalf, and WELCOME is at hand.
     pub(crate) fn has_said_hello(&mut self) {
         self.outbox.forget_signals();
-        self.widen_window();
     }
 
     /// HELLO of a session that goes on has come. Says whether somebody has to find that session
@@ -204,7 +211,7 @@ impl Connection {
                 interval: wanted.interval.clamp(least, most),
                 timeout: wanted.timeout.clamp(least, most),
             },
-            None => own,
+            None => sane(own),
         });
     }
 
@@ -297,9 +304,12 @@ impl Connection {
         self.outbox.hold();
         // What belonged to the socket waits no more.
         self.has_freed_room = true;
+        self.calls.forgive_tombstones();
         self.pong = None;
         self.refusals = 0;
-        self.session.ping = None;
+        if self.session.ping.take().is_some() {
+            self.session.pings_lost += 1;
+        }
         self.session.ack_due = None;
         self.session.unacknowledged_bytes = 0;
         self.session.acknowledged = self.session.received;
@@ -388,9 +398,6 @@ impl Connection {
         };
         self.session.offer = Some(offer);
         self.push_opening(Head::Welcome, &terms);
-        if let Some(leaving) = self.session.leaving.clone() {
-            self.push_go_away(&leaving);
-        }
         self.resumed(resume.sent, events);
         Ok(())
     }
@@ -405,6 +412,9 @@ impl Connection {
     fn resumed(&mut self, peer_has_sent: u64, events: &mut Events) {
         self.phase = Phase::Open;
         self.session.catching_up = peer_has_sent;
+        if let Some(leaving) = self.session.leaving.clone() {
+            self.push_go_away(&leaving);
+        }
         self.calls.forgive_tombstones();
         events.queue.push(Event::Resumed);
         self.admit_calls(&mut events.wakers);
@@ -438,9 +448,9 @@ impl Connection {
         self.session.round_trip
     }
 
-    /// How many PINGs have been answered.
-    pub(crate) fn round_trips(&self) -> u64 {
-        self.session.round_trips
+    /// How many PINGs have been answered, and how many were lost with their socket.
+    pub(crate) fn pings_done(&self) -> (u64, u64) {
+        (self.session.round_trips, self.session.pings_lost)
     }
 
     // ---- leaving
