@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    identity::Identity,
     metadata::{Metadata, MetadataValue},
     peer::Peer,
     priority::Priority,
@@ -81,6 +82,13 @@ impl Context {
     #[must_use]
     pub fn connection(&self) -> Arc<ConnectionInfo> {
         self.peer.connection()
+    }
+
+    /// Who calls, as the server's authenticator has found out; nobody, where there is none. It is
+    /// looked up at each call: with a new credential a client may have got other scopes meanwhile.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.peer.identity()
     }
 
     /// When the caller stops waiting; the handler is dropped then. Calls that the handler makes

@@ -9,6 +9,7 @@ use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
     connection::Shared,
     context::ConnectionInfo,
+    identity::Identity,
     line::Line,
 };
 
@@ -59,6 +60,13 @@ impl Peer {
     #[must_use]
     pub fn connection(&self) -> Arc<ConnectionInfo> {
         self.with_session(|session| session.info.clone())
+    }
+
+    /// Who is at the other end, as this end's authenticator has found out; nobody, where there is
+    /// none. A client does not ask who its server is.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.with_session(|session| session.identity())
     }
 
     /// How frames and bodies are encoded.

@@ -18,6 +18,7 @@ use crate::{
     body::Codec,
     close::CloseReason,
     context::ConnectionInfo,
+    identity::Identity,
     inbound_call::Reply,
     limits::Limits,
     line::{Line, LineRef, NextSession},
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// This end wants to end the connection: nothing more is read.
     pub(crate) is_closing: AtomicBool,
     pub(crate) info: Arc<ConnectionInfo>,
+    /// Under a lock of its own, which only those take who ask for it.
+    identity: Mutex<Option<Identity>>,
     /// For a client: what its calls wait for when this session ends.
     pub(crate) line: LineRef,
     fails_fast: AtomicBool,
@@ -105,6 +108,7 @@ impl Shared {
             limits,
             is_closing: AtomicBool::new(false),
             info: Arc::new(info),
+            identity: Mutex::new(None),
             line: LineRef::default(),
             fails_fast: AtomicBool::new(false),
             changed: Notify::new(),
@@ -115,6 +119,12 @@ impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under the lock would be a defect of ours; the state is as good as it gets.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let identity = self.identity.lock();
+        identity.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the state and wakes, without the lock, whom the change concerns.
