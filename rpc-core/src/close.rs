@@ -38,6 +38,13 @@ close_codes! {
     HELLO_TIMEOUT = 4002,
     /// Far more was sent than any limit announced allows.
     FLOOD = 4003,
+    /// Nobody comes in here without a valid credential, or with this one: get a new one, and connect
+    /// again.
+    UNAUTHENTICATED = 4100,
+    /// The credential has run out, and no new one has come: get one, and connect again.
+    CREDENTIAL_EXPIRED = 4101,
+    /// The server has ended all sessions of this user: get a new credential, and connect again.
+    SESSION_ENDED = 4102,
     /// The session went on, and this end has not got all of it: drop it, and begin another one.
     GAP = 4104,
     /// Half the calls that may be in flight were given up and stayed unanswered.

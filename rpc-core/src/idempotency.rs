@@ -121,14 +121,21 @@ struct Table {
     bytes: usize,
 }
 
-/// What a call is known by. Once callers have identities, theirs belongs here, so that nobody gets
-/// another one's result; until then keys are what nobody else comes up with.
+/// What a call is known by. Nobody gets another one's result; where nobody is asked who they are,
+/// keys are what nobody else comes up with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     /// In the numbers of the router, which are as good as names within it.
     service: u32,
     method: u32,
+    user: Option<Arc<str>>,
     key: Arc<str>,
+}
+
+impl Key {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.user.as_ref().map_or(0, |user| user.len())
+    }
 }
 
 struct Entry {
@@ -181,6 +188,7 @@ impl ResultCache {
     pub(crate) fn arrive(
         self: &Arc<Self>,
         target: Target,
+        user: Option<Arc<str>>,
         key: Arc<str>,
         codec: Codec,
         arguments: &[u8],
@@ -188,6 +196,7 @@ impl ResultCache {
         let key = Key {
             service: target.service,
             method: target.method,
+            user,
             key,
         };
         let fingerprint = self.hasher.hash_one((codec, arguments));
@@ -242,7 +251,7 @@ impl ResultCache {
                 let ended = Ended {
                     key: key.clone(),
                     expires: now.checked_add(self.bounds.max_age),
-                    bytes: ENTRY_BYTES + key.key.len() + kept.kept_bytes(),
+                    bytes: ENTRY_BYTES + key.bytes() + kept.kept_bytes(),
                 };
                 table.end(ended, kept.clone())
             }

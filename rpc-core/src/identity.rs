@@ -1,6 +1,12 @@
 //! Who is at the other end.
 
-use std::{any::Any, fmt, sync::Arc, time::SystemTime};
+use std::{
+    any::Any,
+    borrow::Cow,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Who is at the other end of a session, as the server's authenticator has found out: a user, what
 /// they may do, and until when that holds.
@@ -29,7 +35,7 @@ pub struct Identity(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    user: Box<str>,
+    user: Arc<str>,
     /// Of a type of the application's own.
     claims: Option<Arc<dyn Any + Send + Sync>>,
     scopes: Vec<Box<str>>,
@@ -41,7 +47,7 @@ impl Identity {
     /// a server refuses whoever has it.
     pub fn new(user: impl Into<String>) -> Self {
         Identity(Arc::new(Inner {
-            user: user.into().into_boxed_str(),
+            user: user.into().into(),
             claims: None,
             scopes: Vec::new(),
             expires: None,
@@ -102,6 +108,17 @@ impl Identity {
         self.0.expires
     }
 
+    pub(crate) fn shared_user(&self) -> Arc<str> {
+        self.0.user.clone()
+    }
+
+    /// For how much longer it holds; for ever, if that is `None`.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let expires = self.0.expires?;
+        let left = expires.duration_since(SystemTime::now());
+        Some(left.unwrap_or_default())
+    }
+
     fn change(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.0)
     }
@@ -115,6 +132,28 @@ impl fmt::Debug for Identity {
             .field("scopes", &self.0.scopes)
             .field("expires", &self.0.expires)
             .finish_non_exhaustive()
+    }
+}
+
+/// Why somebody is not let in, as an authenticator says it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The credential is not valid, or there is none. The connection is closed with 4100, and the
+    /// client is told this: nothing secret, and nothing that helps to guess.
+    #[error("{0}")]
+    Refused(Cow<'static, str>),
+    /// It cannot be told now: a database is out of reach, say. The client is asked to come back later
+    /// (1013); one that is in already stays in until its credential runs out.
+    #[error("cannot be authenticated now")]
+    Unavailable,
+}
+
+impl AuthError {
+    /// [`AuthError::Refused`], without saying why.
+    #[must_use]
+    pub fn refused() -> Self {
+        AuthError::Refused(Cow::Borrowed("no valid credential"))
     }
 }
 

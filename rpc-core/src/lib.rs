@@ -45,7 +45,7 @@ pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
 pub use error::{CallError, Details, DetailsWriter, RpcError};
 pub use idempotency::KeptResults;
-pub use identity::Identity;
+pub use identity::{AuthError, Identity};
 pub use inbound_call::{Ended, InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};

@@ -61,7 +61,7 @@ fn every_canonical_frame_is_written_byte_for_byte() {
             }
         }
     }
-    assert_eq!(kinds, (0..=17).collect(), "kinds without a vector");
+    assert_eq!(kinds, (0..=18).collect(), "kinds without a vector");
 }
 
 /// W-MSG-3, W-MSG-4: several frames in a message.

@@ -4,6 +4,7 @@
 //! together. Before writing it steps back once (a wake-up of itself) when more calls are in
 //! flight, so that callers that were just woken can add their next request to the same write.
 
+mod door;
 mod end;
 mod handlers;
 mod session;
@@ -38,6 +39,7 @@ use crate::{
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
+use door::Door;
 use handlers::SLOW_POLL;
 use session::Registered;
 use time::{Life, lost};
@@ -66,6 +68,8 @@ pub(crate) struct Driver<T> {
     place: Arc<Place<T>>,
     /// For acceptors: where the session is found by those who come back.
     registered: Option<Registered<T>>,
+    /// For acceptors that want to know who comes in.
+    door: Option<Box<Door>>,
     /// For the contexts of handlers.
     peer: Peer,
     router: Arc<Router>,
@@ -196,6 +200,7 @@ impl<T: Transport> Driver<T> {
             shared,
             place,
             registered,
+            door: None,
             router,
             stage: Stage::Running,
             wanted: None,
@@ -233,6 +238,7 @@ impl<T: Transport> Driver<T> {
         self.check_time(cx)?;
         // What is queued is still written then, and nothing is added to it.
         let drained = self.shared.is_closing.load(Ordering::Relaxed) || self.read(cx)?;
+        self.check_credential(cx)?;
         self.check_life()?;
         if self.transport.as_ref().is_some_and(T::has_unflushed) {
             self.is_flushing = true;
@@ -253,11 +259,19 @@ impl<T: Transport> Driver<T> {
 
     /// Says whether all that has come was read.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        if self.is_outside() && !self.wait_at_door(cx)? {
+            return Ok(true);
+        }
         let mut bytes = 0;
         for _ in 0..STEPS_A_TURN {
             let Some((message, position)) = self.message.take() else {
                 if bytes > BYTES_A_TURN {
                     break;
+                }
+                if let Some(message) = self.held_back() {
+                    bytes += message.len();
+                    self.message = Some((message, Position::default()));
+                    continue;
                 }
                 let Some(transport) = &mut self.transport else {
                     return Ok(true);
@@ -269,15 +283,7 @@ impl<T: Transport> Driver<T> {
                         continue;
                     }
                     Poll::Ready(Ok(Received::Closed { code, reason })) => {
-                        return Err(CloseReason {
-                            code,
-                            message: reason,
-                            by: if code == CloseCode::ABNORMAL {
-                                ClosedBy::Transport
-                            } else {
-                                ClosedBy::Peer
-                            },
-                        });
+                        return Err(closed_by_peer(code, reason));
                     }
                     Poll::Ready(Err(error)) => return Err(transport_failed(&error)),
                     Poll::Pending => {
@@ -371,6 +377,8 @@ impl<T: Transport> Driver<T> {
             match event {
                 Event::Open => self.open(),
                 Event::Resume(resume) => self.wanted = Some(resume),
+                Event::Authenticate { token, resume } => self.knock(token, resume),
+                Event::Renewed => self.renewed(),
                 Event::Resumed => self.resumed(),
                 Event::GoAway | Event::Pong => self.shared.changed.notify_waiters(),
                 Event::Request {
@@ -424,6 +432,7 @@ impl<T: Transport> Driver<T> {
         self.hello_deadline = None;
         let mut state = self.shared.lock();
         state.is_open = true;
+        state.note_validity();
         self.max_body_bytes = state.connection.max_outgoing_body_bytes();
         drop(state);
         self.register();
@@ -622,6 +631,14 @@ impl<T: Transport> Future for Driver<T> {
         }
         self.poll_closing(cx)
     }
+}
+
+fn closed_by_peer(code: CloseCode, message: String) -> CloseReason {
+    let by = match code {
+        CloseCode::ABNORMAL => ClosedBy::Transport,
+        _ => ClosedBy::Peer,
+    };
+    CloseReason { code, message, by }
 }
 
 fn transport_failed(error: &TransportError) -> CloseReason {

@@ -1,7 +1,9 @@
 //! The engine: one task for a connection, around the [`protocol`](crate::protocol) and a
 //! [`Transport`].
 
+mod credentials;
 mod driver;
+mod gate;
 mod session;
 mod sessions;
 mod shared;
@@ -11,10 +13,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    body::Codec, context::ConnectionInfo, limits::Limits, peer::Peer, protocol::Side,
-    service::Router, transport::Transport,
+    body::Codec,
+    context::ConnectionInfo,
+    limits::Limits,
+    peer::Peer,
+    protocol::{Side, Token},
+    service::Router,
+    transport::Transport,
 };
+pub use credentials::Credentials;
 use driver::Driver;
+pub use gate::{Authentication, Gate};
 pub use session::{LineHandle, Session, SessionChange};
 use sessions::Place;
 pub use sessions::Sessions;
@@ -36,6 +45,33 @@ pub fn accept<T: Transport>(
     info: ConnectionInfo,
     sessions: Arc<Sessions<T>>,
 ) -> (Peer, impl Future<Output = ()> + Send + Unpin + 'static) {
+    set_up(transport, codec, limits, router, info, sessions)
+}
+
+/// Like [`accept`], for an acceptor that wants to know who its diallers are: nothing of them is
+/// executed before the `gate` has said so.
+pub fn accept_at<T: Transport>(
+    gate: Box<dyn Gate>,
+    transport: T,
+    codec: Codec,
+    limits: Arc<Limits>,
+    router: Arc<Router>,
+    info: ConnectionInfo,
+    sessions: Arc<Sessions<T>>,
+) -> (Peer, impl Future<Output = ()> + Send + Unpin + 'static) {
+    let (peer, mut driver) = set_up(transport, codec, limits, router, info, sessions);
+    driver.stand_at(gate);
+    (peer, driver)
+}
+
+fn set_up<T: Transport>(
+    transport: T,
+    codec: Codec,
+    limits: Arc<Limits>,
+    router: Arc<Router>,
+    info: ConnectionInfo,
+    sessions: Arc<Sessions<T>>,
+) -> (Peer, Driver<T>) {
     let shared = Arc::new(Shared::new(Side::Acceptor, codec, limits, info));
     let place = Arc::new(Place::new(shared.clone()));
     let driver = Driver::new(transport, place, Some(sessions), router);
@@ -61,7 +97,26 @@ pub fn dial<T: Transport>(
     Session<T>,
     impl Future<Output = ()> + Send + Unpin + 'static,
 ) {
+    dial_as(None, transport, codec, limits, router, info, answer)
+}
+
+/// Like [`dial`], for a dialler that says who it is.
+pub fn dial_as<T: Transport>(
+    token: Option<Token>,
+    transport: T,
+    codec: Codec,
+    limits: Arc<Limits>,
+    router: Arc<Router>,
+    info: ConnectionInfo,
+    answer: Option<Bytes>,
+) -> (
+    Session<T>,
+    impl Future<Output = ()> + Send + Unpin + 'static,
+) {
     let shared = Arc::new(Shared::new(Side::Dialler, codec, limits, info));
+    if token.is_some() {
+        shared.lock().connection.present(token);
+    }
     let place = Arc::new(Place::new(shared.clone()));
     let mut driver = Driver::new(transport, place.clone(), None, router);
     if let Some(answer) = answer {

@@ -7,12 +7,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::sessions::{Handover, Place};
+use super::{
+    credentials::Credentials,
+    sessions::{Handover, Place},
+};
 use crate::{
     close::{CloseCode, CloseReason},
     line::Line,
     peer::Peer,
-    protocol::GoAway,
+    protocol::{GoAway, Token},
 };
 
 /// A dialler's session: it may outlive its transports, and is given new ones.
@@ -101,6 +104,19 @@ impl<T> Session<T> {
     /// Cancel safe.
     pub async fn ended(&self) -> CloseReason {
         self.place.shared.closed().await
+    }
+
+    /// The credential that the dialler has come in with.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        Credentials::new(self.place.shared.clone())
+    }
+
+    /// Says this to the acceptor when it is next asked to go on with the session, in place of what was
+    /// said before.
+    pub fn present(&self, token: Token) {
+        let mut state = self.place.shared.lock();
+        state.connection.present(Some(token));
     }
 
     /// Asks the acceptor to go on with the session on this transport.

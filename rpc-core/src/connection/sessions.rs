@@ -12,8 +12,11 @@ use bytes::Bytes;
 use rand::Rng as _;
 
 use super::Shared;
-use crate::body::Codec;
-use crate::protocol::{Events, Offer, Refusal, Resume, ResumeToken};
+use crate::{
+    body::Codec,
+    identity::Identity,
+    protocol::{Events, Offer, Refusal, Resume, ResumeToken},
+};
 
 /// So many sessions that have expired are remembered, so that their clients are told that.
 const REMEMBERED: usize = 4096;
@@ -63,6 +66,7 @@ impl<T> Place<T> {
         resume: &Resume,
         offer: Offer,
         codec: Codec,
+        identity: Option<Identity>,
         transport: T,
     ) -> Result<Superseding<T>, (T, Refusal)> {
         let mut events = Events::default();
@@ -70,15 +74,21 @@ impl<T> Place<T> {
         if state.close.is_some() || self.shared.codec != codec {
             return Err((transport, Refusal::Unknown));
         }
-        let resumed = state.connection.resume(resume, offer, &mut events);
-        if let Err(refusal) = resumed {
+        let expires = identity.as_ref().and_then(Identity::left);
+        let connection = &mut state.connection;
+        connection.is_good_for(expires);
+        if let Err(refusal) = connection.resume(resume, offer, &mut events) {
             return Err((transport, refusal));
         }
+        // Before the session's task can run on: it has been given another credential.
+        let previous = self.shared.set_identity(identity);
         let superseded = self.hand_over(transport);
         state.has_handover = true;
         state.resumes += 1;
         // What else there is to do about it, the session's task does.
         events.wakers.extend(state.task.clone());
+        drop(state);
+        drop(previous);
         Ok((events.wakers, superseded))
     }
 
@@ -222,11 +232,13 @@ impl<T> Sessions<T> {
         }
     }
 
-    /// Hands a transport over to the session that its dialler asks for.
+    /// Hands a transport over to the session that its dialler asks for. It belongs to one user, who
+    /// is known anew.
     pub(super) fn resume(
         &self,
         resume: &Resume,
         codec: Codec,
+        identity: Option<Identity>,
         transport: T,
     ) -> Result<(), (T, Refusal)> {
         let Some((id, given)) = parse(&resume.token) else {
@@ -245,12 +257,17 @@ impl<T> Sessions<T> {
         if !is_previous && !is_same(&entry.secret, &given) {
             return Err((transport, Refusal::Unknown));
         }
+        let own = entry.place.shared.identity();
+        if own.as_ref().map(Identity::user) != identity.as_ref().map(Identity::user) {
+            return Err((transport, Refusal::Identity));
+        }
         let secret = draw_secret();
         let offer = Offer {
             token: token(id, &secret),
             window: entry.place.shared.limits.resume_window,
         };
-        let (wakers, superseded) = entry.place.resume(resume, offer, codec, transport)?;
+        let place = &entry.place;
+        let (wakers, superseded) = place.resume(resume, offer, codec, identity, transport)?;
         entry.previous = Some(given);
         entry.secret = secret;
         entry.generation += 1;

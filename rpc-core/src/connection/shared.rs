@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -75,6 +76,8 @@ pub(crate) struct State {
     /// Services whose spawned notification handler has ended.
     pub(crate) lanes_free: Vec<u32>,
     pub(crate) is_open: bool,
+    /// Dialler: until when its credential is good, as the acceptor has said.
+    pub(crate) credential: Validity,
     /// For handlers of notifications: cancelled when the connection ends.
     pub(crate) closed_token: Option<CancellationToken>,
     /// What this end wants to end the connection with.
@@ -99,6 +102,7 @@ impl Shared {
                 tasks: Vec::new(),
                 lanes_free: Vec::new(),
                 is_open: false,
+                credential: Validity::default(),
                 closed_token: None,
                 close: None,
                 close_when_idle: false,
@@ -125,6 +129,13 @@ impl Shared {
     pub(crate) fn identity(&self) -> Option<Identity> {
         let identity = self.identity.lock();
         identity.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says who is at the other end. The one before is for the caller to drop, who may hold a lock:
+    /// its claims are the application's.
+    pub(crate) fn set_identity(&self, identity: Option<Identity>) -> Option<Identity> {
+        let mut own = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *own, identity)
     }
 
     /// Changes the state and wakes, without the lock, whom the change concerns.
@@ -263,6 +274,15 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// For how long a dialler's credential is good.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Validity {
+    /// How often that was said.
+    pub(crate) times: u64,
+    /// When it was said last, and for how long from then on, unless it is for ever.
+    pub(crate) ends: Option<(Instant, Duration)>,
+}
+
 /// Sees to it that a spawned handler's call is answered exactly once, whatever becomes of the
 /// handler.
 pub(super) struct HandlerGuard {
@@ -381,6 +401,13 @@ impl State {
             self.now = Some(now);
         }
         now
+    }
+
+    /// The acceptor may have said for how long the credential is good.
+    pub(crate) fn note_validity(&mut self) {
+        self.credential.times += 1;
+        let ends = self.connection.credential_expires();
+        self.credential.ends = ends.map(|left| (Instant::now(), left));
     }
 
     /// Keeps the handle of a handler that was spawned, unless it has ended already.

@@ -16,7 +16,7 @@ fn failed(code: Code, message: impl Into<String>) -> Reply {
 }
 
 fn arrive(cache: &Arc<ResultCache>, key: &str) -> Arrival {
-    cache.arrive(TARGET, key.into(), Codec::MessagePack, b"arguments")
+    cache.arrive(TARGET, None, key.into(), Codec::MessagePack, b"arguments")
 }
 
 fn first(cache: &Arc<ResultCache>, key: &str) -> Execution {
@@ -67,12 +67,29 @@ async fn repetitions_get_the_answer_of_the_first_call_while_it_runs_and_after_it
     }
 }
 
+/// W-KEY-6.
+#[tokio::test]
+async fn a_key_belongs_to_its_user() {
+    let cache = cache(KeptResults::default());
+    let arrive = |user: Option<&str>| {
+        let user = user.map(Arc::from);
+        cache.arrive(TARGET, user, "a".into(), Codec::MessagePack, b"arguments")
+    };
+    let users = [None, Some("alice"), Some("bob")];
+    let executions = users.map(|user| match arrive(user) {
+        Arrival::First(execution) => execution,
+        _ => panic!("{user:?} has got another one's"),
+    });
+    assert!(matches!(arrive(Some("bob")), Arrival::Repeated(_)));
+    drop(executions);
+}
+
 #[tokio::test]
 async fn a_key_belongs_to_its_method_and_its_arguments() {
     let cache = cache(KeptResults::default());
     let _execution = first(&cache, "a");
     for (codec, arguments) in [(Codec::MessagePack, "others"), (Codec::Json, "arguments")] {
-        let other = cache.arrive(TARGET, "a".into(), codec, arguments.as_bytes());
+        let other = cache.arrive(TARGET, None, "a".into(), codec, arguments.as_bytes());
         let refused = text(answered(other));
         assert!(refused.starts_with("[8,3,3,"), "{refused}");
         assert!(refused.contains("{\"1\":1}"), "{refused}");
@@ -83,7 +100,7 @@ async fn a_key_belongs_to_its_method_and_its_arguments() {
             method,
             ..TARGET
         };
-        let arrival = cache.arrive(other, "a".into(), Codec::Json, b"others");
+        let arrival = cache.arrive(other, None, "a".into(), Codec::Json, b"others");
         assert!(matches!(arrival, Arrival::First(_)));
     }
     first(&cache, "A");

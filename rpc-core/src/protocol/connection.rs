@@ -1,6 +1,7 @@
 //! One end of a connection as a state machine: messages in, events out; commands in, messages
 //! out. It owns no socket and reads no clock, so that a test can hold both ends in one hand.
 
+mod auth;
 mod bodies;
 mod incoming;
 mod outgoing;
@@ -41,6 +42,7 @@ use crate::{
     priority::Priority,
     status::{Code, Fate, Status},
 };
+use auth::Auth;
 use incoming::{Alias, MIN_REFUSALS};
 pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
 pub use session::GoAway;
@@ -64,6 +66,8 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 enum Phase {
     /// The peer's HELLO or WELCOME has not come.
     Opening,
+    /// The peer's HELLO has come, and it is being found out who the peer is.
+    Authenticating,
     /// The peer's HELLO asks to go on with a session, which is being looked for.
     Deciding,
     Open,
@@ -110,6 +114,7 @@ pub struct Connection {
     has_freed_room: bool,
     /// What outlives a socket.
     session: Session,
+    auth: Auth,
     /// Bytes of messages that were taken in, and for which the peer's window was not opened again
     /// (W-FLOW-8).
     taken_in: usize,
@@ -153,6 +158,7 @@ impl Connection {
             room_wakers: Vec::new(),
             has_freed_room: false,
             session: Session::default(),
+            auth: Auth::default(),
             taken_in: 0,
             is_beyond_control: false,
             notify_credit: 0,
@@ -199,7 +205,7 @@ impl Connection {
     // ---- what comes in
 
     /// Reads up to `limit` frames of a message from `position` on. Says whether the message is at
-    /// its end.
+    /// its end. After [`Event::Authenticate`] of a HELLO nothing more is to be read until the answer.
     ///
     /// # Errors
     /// [`ProtocolError`], which ends the connection.
@@ -233,6 +239,9 @@ impl Connection {
             };
             self.is_beyond_control |= frame.head.takes_window();
             self.frame(&frame, message, now, methods, events)?;
+            if self.phase == Phase::Authenticating {
+                break;
+            }
         }
         unpin_message(message, &mut events.queue[first..]);
         Ok(finished)
@@ -433,6 +442,7 @@ impl Connection {
             Head::Hello | Head::Welcome => {
                 return Err(ProtocolError::Unexpected("a second HELLO or WELCOME"));
             }
+            Head::Auth => self.auth(Terms::read(frame.options), events)?,
             Head::Chunk { .. } | Head::Ignored { .. } => {}
         }
         Ok(())
@@ -481,7 +491,10 @@ impl Connection {
     }
 
     fn open(&mut self, frame: &Frame<'_>, events: &mut Events) -> Result<(), ProtocolError> {
-        if matches!(self.phase, Phase::Deciding | Phase::Suspended) {
+        if matches!(
+            self.phase,
+            Phase::Authenticating | Phase::Deciding | Phase::Suspended
+        ) {
             return Err(ProtocolError::Unexpected(
                 "something follows a HELLO that asks to resume, before WELCOME",
             ));

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     frame::{CallId, FrameError},
     resume::{Refusal, Resume},
+    token::Token,
 };
 use crate::{close::CloseCode, metadata::Metadata, priority::Priority};
 
@@ -82,6 +83,16 @@ pub enum Event {
     Open,
     /// HELLO asks to go on with a session. Nothing is answered until that is found, or not.
     Resume(Resume),
+    /// Nothing is answered until somebody has found out who the dialler is; then
+    /// `Connection::admit` follows, or the end. Of AUTH the same, while all goes on.
+    Authenticate {
+        /// What it proves it with, if it has said so.
+        token: Option<Token>,
+        /// HELLO: the session that it wants to go on with.
+        resume: Option<Resume>,
+    },
+    /// The acceptor has said for how long it takes this end's new credential for good.
+    Renewed,
     /// The session goes on, on another socket.
     Resumed,
     /// The peer takes no more calls.

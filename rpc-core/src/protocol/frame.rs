@@ -131,6 +131,9 @@ pub enum Head<'a> {
         /// The call.
         id: CallId,
     },
+    /// In the middle of a connection: the dialler's new credential, or until when the acceptor takes
+    /// it for good, in the options.
+    Auth,
     /// A kind from 96 to 127 that this version does not know and may ignore. It is read past and
     /// cannot be encoded.
     Ignored {
@@ -159,6 +162,7 @@ pub(super) mod kind {
     pub(crate) const CHUNK: u8 = 15;
     pub(crate) const DEFINE: u8 = 16;
     pub(crate) const OPEN: u8 = 17;
+    pub(crate) const AUTH: u8 = 18;
     /// From here to 127: extensions that may be ignored, uncounted.
     pub(crate) const FIRST_IGNORABLE: u8 = 96;
     pub(crate) const LAST_IGNORABLE: u8 = 127;
@@ -187,6 +191,7 @@ impl Head<'_> {
             Head::Chunk { .. } => kind::CHUNK,
             Head::Define { .. } => kind::DEFINE,
             Head::Open { .. } => kind::OPEN,
+            Head::Auth => kind::AUTH,
             Head::Ignored { kind } => *kind,
         }
     }
@@ -196,7 +201,10 @@ impl Head<'_> {
     pub fn is_control(&self) -> bool {
         match self {
             Head::Credit { id, .. } => id.slot() == 0,
-            head => matches!(head.kind(), kind::HELLO..=kind::GOAWAY | kind::DEFINE),
+            head => matches!(
+                head.kind(),
+                kind::HELLO..=kind::GOAWAY | kind::DEFINE | kind::AUTH
+            ),
         }
     }
 
@@ -218,7 +226,7 @@ impl Head<'_> {
 /// `None` for kinds that are not defined.
 pub(super) fn shape(kind: u8) -> Option<(usize, bool)> {
     Some(match kind {
-        kind::HELLO | kind::WELCOME => (0, false),
+        kind::HELLO | kind::WELCOME | kind::AUTH => (0, false),
         kind::PING | kind::PONG | kind::GOAWAY => (2, false),
         kind::ACK | kind::END | kind::CANCEL | kind::OPEN => (1, false),
         kind::REQUEST | kind::CHUNK => (2, true),
@@ -232,7 +240,7 @@ pub(super) fn shape(kind: u8) -> Option<(usize, bool)> {
 
 /// Whether the options are always there, since they are all that the frame says.
 pub(super) fn has_options_always(kind: u8) -> bool {
-    matches!(kind, kind::HELLO | kind::WELCOME)
+    matches!(kind, kind::HELLO | kind::WELCOME | kind::AUTH)
 }
 
 /// The id of a call, `slot × 2 + side`.

@@ -8,6 +8,7 @@ use super::{
     options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder},
     resume::{Heartbeat, MAX_TOKEN_BYTES, Offer, Refusal, Resume, ResumeToken},
     stream::StreamCredit,
+    token::Token,
 };
 use crate::{body::Codec, limits::Limits};
 
@@ -28,6 +29,8 @@ const RESUME_WINDOW_MS: u64 = 27;
 const NOT_RESUMED: u64 = 29;
 const PING_INTERVAL_MS: u64 = 31;
 const PING_TIMEOUT_MS: u64 = 33;
+const TOKEN: u64 = 35;
+const EXPIRES_MS: u64 = 37;
 
 /// What the other end of the connection accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,10 @@ pub(super) struct Terms {
     pub(super) refusal: Option<Refusal>,
     /// WELCOME: how often the acceptor sends something.
     pub(super) heartbeat: Option<Heartbeat>,
+    /// HELLO, AUTH: who the dialler is.
+    pub(super) token: Option<Token>,
+    /// WELCOME, AUTH: for how long the acceptor takes that for good, unless it is for ever.
+    pub(super) expires: Option<Duration>,
 }
 
 impl Terms {
@@ -115,11 +122,17 @@ impl Terms {
                 .uint(PING_INTERVAL_MS, milliseconds(heartbeat.interval))
                 .uint(PING_TIMEOUT_MS, milliseconds(heartbeat.timeout));
         }
+        if let Some(token) = &self.token {
+            options.text(TOKEN, token.as_str());
+        }
+        if let Some(expires) = self.expires {
+            options.uint(EXPIRES_MS, milliseconds(expires));
+        }
     }
 
     /// Takes out of HELLO or WELCOME what is no limit.
     pub(super) fn read(options: Options<'_>) -> Self {
-        let mut numbers = [None; 8];
+        let mut numbers = [None; 10];
         let mut token = None;
         for (key, value) in options.entries() {
             match (key, value) {
@@ -128,9 +141,7 @@ impl Terms {
                 {
                     token = Some(ResumeToken(text.into()));
                 }
-                (OptionKey::Integer(key @ REPLAY_BYTES..=PING_TIMEOUT_MS), value)
-                    if key % 2 == 1 =>
-                {
+                (OptionKey::Integer(key @ REPLAY_BYTES..=EXPIRES_MS), value) if key % 2 == 1 => {
                     numbers[(key - REPLAY_BYTES) as usize / 2] = value.uint();
                 }
                 _ => {}
@@ -156,6 +167,8 @@ impl Terms {
             resumed: counts,
             refusal: number(NOT_RESUMED).map(Refusal::from_wire),
             heartbeat: heartbeat.map(|(interval, timeout)| Heartbeat { interval, timeout }),
+            token: Token::read(options, TOKEN),
+            expires: duration(EXPIRES_MS),
         }
     }
 }
@@ -205,7 +218,14 @@ pub(super) fn announce(codec: Codec, limits: &Limits, terms: &Terms) -> EncodedO
     options.finish()
 }
 
-/// Sends HELLO or WELCOME.
+/// The options of an AUTH.
+pub(super) fn auth(codec: Codec, terms: &Terms) -> EncodedOptions {
+    let mut options = OptionsBuilder::new(codec);
+    terms.write(&mut options);
+    options.finish()
+}
+
+/// Sends HELLO, WELCOME or AUTH.
 pub(super) fn frame<'a>(head: Head<'a>, options: &'a EncodedOptions) -> Frame<'a> {
     Frame {
         head,

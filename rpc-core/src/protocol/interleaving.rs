@@ -526,6 +526,7 @@ impl World {
         for event in events.queue {
             match event {
                 Event::Open | Event::Resume(_) | Event::Resumed | Event::GoAway | Event::Pong => {}
+                Event::Authenticate { .. } | Event::Renewed => panic!("nobody is asked"),
                 Event::Request {
                     id,
                     target,

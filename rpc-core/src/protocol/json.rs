@@ -22,7 +22,7 @@ pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     out.push(b'[');
     put(out, &kind);
     match &frame.head {
-        Head::Hello | Head::Welcome | Head::Ignored { .. } => {}
+        Head::Hello | Head::Welcome | Head::Auth | Head::Ignored { .. } => {}
         Head::Ping { count, token } | Head::Pong { count, token } => {
             field(out, count);
             field(out, token);
@@ -278,7 +278,9 @@ fn frame<'a>(kind: u8, values: [&'a str; 5], count: usize) -> Result<Frame<'a>, 
                 method: name,
             }
         }
-        _ => Head::Open { id: id(first)? },
+        kind::OPEN => Head::Open { id: id(first)? },
+        // The only one that is left of those with a shape.
+        _ => Head::Auth,
     };
     let options = if has_options {
         Options::new_json(values[fields])?

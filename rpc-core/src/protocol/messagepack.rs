@@ -24,7 +24,7 @@ pub(super) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     out.push(0x90 | (1 + fields + usize::from(options) + usize::from(payload)) as u8);
     out.push(kind);
     match &frame.head {
-        Head::Hello | Head::Welcome | Head::Ignored { .. } => {}
+        Head::Hello | Head::Welcome | Head::Auth | Head::Ignored { .. } => {}
         Head::Ping { count, token } | Head::Pong { count, token } => {
             put_uint(out, *count);
             put_uint(out, *token);
@@ -457,7 +457,9 @@ impl<'a> Reader<'a> {
                     method: Cow::Borrowed(method),
                 }
             }
-            _ => Head::Open { id: self.id()? },
+            kind::OPEN => Head::Open { id: self.id()? },
+            // The only one that is left of those with a shape.
+            _ => Head::Auth,
         };
         let options = if options {
             self.options()?

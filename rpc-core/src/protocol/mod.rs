@@ -7,6 +7,7 @@
 //! - [`connection`](Connection): one end of a connection, made of
 //!   - `handshake`: HELLO and WELCOME
 //!   - `resume`: what they say of a session that outlives its socket
+//!   - `token`: what a dialler proves with who it is
 //!   - `calls`: the pending table of this end's calls
 //!   - `inbound`: the peer's calls
 //!   - `stream`, `item_queue`: credit, and items that wait to be taken
@@ -38,6 +39,7 @@ mod replay;
 mod resume;
 mod slots;
 mod stream;
+mod token;
 mod waiters;
 
 pub(crate) use calls::{Answer, Failure, Received, Small};
@@ -62,4 +64,5 @@ pub(crate) use resume::Offer;
 pub use resume::{Heartbeat, Refusal, Resume, ResumeToken};
 pub use stream::StreamCredit;
 pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS, SendRoom};
+pub use token::{MAX_CREDENTIAL_BYTES, Token};
 pub(crate) use waiters::Ticket;

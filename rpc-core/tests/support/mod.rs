@@ -189,6 +189,7 @@ fn head(meaning: &Value) -> Head<'_> {
             method: Cow::Borrowed(text(meaning, "method")),
         },
         "OPEN" => Head::Open { id: id() },
+        "AUTH" => Head::Auth,
         other => panic!("no frame {other:?}"),
     }
 }

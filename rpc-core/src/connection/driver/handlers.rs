@@ -103,8 +103,9 @@ impl<T: Transport> Driver<T> {
     /// Starts the first call with an idempotency key; a further one gets the answer of the first.
     #[cold]
     fn start_once(&mut self, id: CallId, target: Target, key: Arc<str>, call: InboundCall) {
+        let user = self.shared.identity().map(|own| own.shared_user());
         let results = self.router.results();
-        match results.arrive(target, key, call.codec(), call.body()) {
+        match results.arrive(target, user, key, call.codec(), call.body()) {
             Arrival::First(execution) => {
                 // Nobody aborts this task: the handler runs to its end, and keeps its call's slot
                 // until then. A deadline that does not end it is not inherited either.

@@ -87,13 +87,14 @@ impl<T: Transport> Driver<T> {
     /// HELLO asks to go on with another session: this connection's transport goes there, or the
     /// connection begins a session of its own.
     pub(super) fn look_for_session(&mut self, resume: &Resume) -> Result<(), CloseReason> {
+        let identity = self.shared.identity();
         let Some((registered, transport)) = self.registered.as_ref().zip(self.transport.take())
         else {
             return Ok(());
         };
         match registered
             .sessions
-            .resume(resume, self.shared.codec, transport)
+            .resume(resume, self.shared.codec, identity, transport)
         {
             Ok(()) => Err(lost("went on as an earlier session")),
             Err((transport, refusal)) => {
@@ -130,6 +131,7 @@ impl<T: Transport> Driver<T> {
             registered.is_unconfirmed = true;
             registered.generation = generation;
             self.suspended_until = None;
+            self.comes_in_again();
             self.begin_life();
         } else {
             // Until WELCOME comes.
@@ -146,12 +148,14 @@ impl<T: Transport> Driver<T> {
         self.shut_since = None;
         self.hello_deadline = None;
         self.life = Default::default();
+        self.leave_door();
     }
 
     /// The session goes on where this end could be heard.
     pub(super) fn resumed(&mut self) {
         self.hello_deadline = None;
         self.suspended_until = None;
+        self.shared.lock().note_validity();
         self.begin_life();
         self.shared.changed.notify_waiters();
     }

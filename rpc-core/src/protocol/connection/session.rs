@@ -37,7 +37,7 @@ const URL: u64 = 3;
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Nothing that a peer says is taken to mean a longer time.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How it is said that there is none.
 const NO_HEARTBEAT: Heartbeat = Heartbeat {
@@ -124,6 +124,7 @@ impl Connection {
             replay_bytes: self.limits.replay_bytes,
             resume,
             heartbeat: self.limits.heartbeat,
+            token: self.auth.token.clone(),
             ..Terms::default()
         };
         self.push_opening(Head::Hello, &terms);
@@ -144,6 +145,14 @@ impl Connection {
     pub(super) fn hello(&mut self, terms: Terms, events: &mut Events) {
         self.session.peer_replay_bytes = terms.replay_bytes;
         self.agree_on_heartbeat(terms.heartbeat);
+        if self.auth.is_asked_for {
+            self.phase = Phase::Authenticating;
+            events.queue.push(Event::Authenticate {
+                token: terms.token,
+                resume: terms.resume,
+            });
+            return;
+        }
         match terms.resume {
             Some(resume) => {
                 self.phase = Phase::Deciding;
@@ -167,6 +176,7 @@ impl Connection {
             offer: self.session.offer.clone(),
             refusal,
             heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
+            expires: self.auth.expires,
             ..Terms::default()
         };
         if !is_kept {
@@ -184,6 +194,7 @@ impl Connection {
     pub(super) fn welcomed(&mut self, terms: Terms, events: &mut Events) {
         self.session.heartbeat = announced(terms.heartbeat);
         self.session.peer_replay_bytes = terms.replay_bytes;
+        self.note_expiry(terms.expires);
         let wanted = self.limits.replay_bytes > 0;
         self.session.offer = terms.offer.filter(|_| wanted && terms.replay_bytes > 0);
         if let Some(offer) = &mut self.session.offer {
@@ -292,7 +303,11 @@ impl Connection {
     /// How long this session can wait for another socket; not at all if it is `None`.
     #[must_use]
     pub fn resume_window(&self) -> Option<Duration> {
-        if self.closed.is_some() || self.phase == Phase::Opening || self.phase == Phase::Deciding {
+        let is_early = matches!(
+            self.phase,
+            Phase::Opening | Phase::Authenticating | Phase::Deciding
+        );
+        if self.closed.is_some() || is_early {
             return None;
         }
         self.session.offer.as_ref().map(|offer| offer.window)
@@ -307,6 +322,7 @@ impl Connection {
         self.calls.forgive_tombstones();
         self.pong = None;
         self.refusals = 0;
+        self.auth.is_pending = false;
         if self.session.ping.take().is_some() {
             self.session.pings_lost += 1;
         }
@@ -367,6 +383,7 @@ impl Connection {
             self.session.offer = Some(offer);
         }
         self.session.heartbeat = announced(terms.heartbeat);
+        self.note_expiry(terms.expires);
         self.resumed(sent, events);
         Ok(())
     }
@@ -394,6 +411,7 @@ impl Connection {
             offer: Some(offer.clone()),
             resumed: Some((self.session.received, self.outbox.sent())),
             heartbeat: Some(self.session.heartbeat.unwrap_or(NO_HEARTBEAT)),
+            expires: self.auth.expires,
             ..Terms::default()
         };
         self.session.offer = Some(offer);

@@ -111,6 +111,8 @@ impl Pair {
                 | Event::Resumed
                 | Event::GoAway
                 | Event::Pong
+                | Event::Authenticate { .. }
+                | Event::Renewed
                 | Event::Notification { .. } => {}
             }
         }
