@@ -10,4 +10,7 @@ pub use wirecall_client::{
 #[cfg(feature = "macros")]
 pub use wirecall_macros::{RpcError, service};
 #[cfg(feature = "server")]
-pub use wirecall_server::{BuildError, Drain, Drained, Server, ServerBuilder, ServerHandle};
+pub use wirecall_server::{
+    AuthRequest, Authenticator, BuildError, Credential, Drain, Drained, Server, ServerBuilder,
+    ServerHandle, StaticTokens, async_trait,
+};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -16,7 +17,13 @@ use wirecall_core::{
     transport::{Transport, WebSocket, memory::MemoryTransport},
 };
 
-use crate::{negotiation::Offer, placed::Placed};
+use crate::{
+    auth::{Doorkeeper, Entrance},
+    credentials::Offered,
+    crowd::{Crowd, Place},
+    negotiation::Offer,
+    placed::Placed,
+};
 
 /// So many sessions wait for their clients at a time.
 const MAX_SUSPENDED: usize = 10_000;
@@ -27,6 +34,8 @@ pub(crate) struct Connections {
     router: Arc<Router>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) offer: Offer,
+    pub(crate) entrance: Entrance,
+    pub(crate) crowd: Arc<Crowd>,
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -65,6 +74,9 @@ struct Peers {
     open: HashMap<u64, Peer>,
 }
 
+/// Too many from one address have not said who they are.
+pub(crate) struct TooMany;
+
 /// A session among the others, until its task is gone. The engine catches the panics of
 /// handlers; one of its own ends this connection alone.
 struct Entry {
@@ -83,12 +95,15 @@ impl Connections {
         router: Router,
         limits: Limits,
         offer: Offer,
+        entrance: Entrance,
         max_connections: usize,
     ) -> Self {
         Connections {
             router: Arc::new(router),
             limits: Arc::new(limits),
             offer,
+            entrance,
+            crowd: Arc::default(),
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -106,20 +121,32 @@ impl Connections {
         transport: T,
         codec: Codec,
         info: ConnectionInfo,
+        offered: Offered,
         place: Option<OwnedSemaphorePermit>,
+        outside: Option<Place>,
     ) {
         let transport = Placed {
             transport,
             _place: place,
         };
-        let (peer, driver) = connection::accept(
-            transport,
-            codec,
-            self.limits.clone(),
-            self.router.clone(),
-            info,
-            T::sessions(&self).clone(),
-        );
+        let (limits, router) = (self.limits.clone(), self.router.clone());
+        let sessions = T::sessions(&self).clone();
+        match self.entrance.authenticator.clone() {
+            None => {
+                let (peer, driver) =
+                    connection::accept(transport, codec, limits, router, info, sessions);
+                self.drive(peer, driver);
+            }
+            Some(authenticator) => {
+                let gate = Box::new(Doorkeeper::new(authenticator, offered, outside));
+                let (peer, driver) =
+                    connection::accept_at(gate, transport, codec, limits, router, info, sessions);
+                self.drive(peer, driver);
+            }
+        }
+    }
+
+    fn drive(self: Arc<Self>, peer: Peer, driver: impl Future<Output = ()> + Send + 'static) {
         let tasks = self.tasks.clone();
         let entry = Entry {
             key: self.enter(peer),
@@ -129,6 +156,17 @@ impl Connections {
             let _entry = entry;
             driver.await;
         });
+    }
+
+    /// A place among those who have not said who they are. None is needed where nobody is asked, and
+    /// on this machine: what comes from there is a proxy as a rule, or a test.
+    pub(crate) fn wait_outside(&self, address: IpAddr) -> Result<Option<Place>, TooMany> {
+        let entrance = &self.entrance;
+        if entrance.authenticator.is_none() || address.to_canonical().is_loopback() {
+            return Ok(None);
+        }
+        let place = self.crowd.enter(address, entrance.max_unauthenticated);
+        place.map(Some).ok_or(TooMany)
     }
 
     fn enter(&self, peer: Peer) -> u64 {

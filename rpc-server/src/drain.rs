@@ -85,6 +85,23 @@ impl ServerHandle {
         self.connections.peers().len()
     }
 
+    /// Ends all sessions of this user at once, those included that wait for their clients, and says how
+    /// many there were. Their connections are closed with 4102: clients come back with a new
+    /// credential, if they get one. Withdraw the old ones first.
+    pub fn end_sessions_of(&self, user: &str) -> usize {
+        let mut ended = 0;
+        for (_, peer) in self.connections.peers() {
+            if peer.identity().is_some_and(|own| own.user() == user) && !peer.is_closed() {
+                peer.close(
+                    CloseCode::SESSION_ENDED,
+                    "the sessions of this user were ended",
+                );
+                ended += 1;
+            }
+        }
+        ended
+    }
+
     /// Leaves: `GET /readyz` answers 503 from now on and upgrades are refused; clients are told to
     /// take their calls elsewhere (GOAWAY), and finish here what they have begun. New calls of those
     /// who do not listen are refused as not executed. Ends when the last one has gone, or when the

@@ -18,6 +18,8 @@ use wirecall_core::{
 
 use crate::{
     connections::Connections,
+    credentials::{Offered, redact},
+    crowd::Place,
     negotiation::{Answer, method_not_allowed, refusal, switching_protocols},
 };
 
@@ -41,6 +43,7 @@ pub(crate) async fn serve(
     local_addr: SocketAddr,
     connections: Arc<Connections>,
     place: OwnedSemaphorePermit,
+    outside: Option<Place>,
 ) {
     let http = serve_http(stream, peer_addr, local_addr, &connections);
     let Some(upgraded) = http.await else {
@@ -48,7 +51,13 @@ pub(crate) async fn serve(
     };
     let limit = connections.limits.max_message_bytes;
     let transport = WebSocket::new(upgraded.stream, upgraded.read_ahead, Role::Server, limit);
-    connections.run(transport, upgraded.codec, upgraded.info, Some(place));
+    let Upgraded {
+        codec,
+        info,
+        offered,
+        ..
+    } = upgraded;
+    connections.run(transport, codec, info, offered, Some(place), outside);
 }
 
 /// A connection on which the upgrade is done.
@@ -58,6 +67,7 @@ struct Upgraded {
     read_ahead: Bytes,
     codec: Codec,
     info: ConnectionInfo,
+    offered: Offered,
 }
 
 /// Answers requests until one of them is an upgrade, or until the connection has ended.
@@ -76,10 +86,13 @@ async fn serve_http(
         let answer = match answer {
             Ok((codec, answer)) => {
                 let on_upgrade = hyper::upgrade::on(&mut request);
-                let info = info(&request, peer_addr, local_addr);
+                let entrance = &connections.entrance;
+                let offered = Offered::read(request.headers(), entrance.cookie.as_deref());
+                let mut info = info(&request, peer_addr, local_addr);
+                redact(&mut info.headers, entrance.authenticator.is_some());
                 let sender = upgraded.lock().map_or(None, |mut sender| sender.take());
                 if let Some(sender) = sender {
-                    let _ = sender.send((on_upgrade, codec, info));
+                    let _ = sender.send((on_upgrade, codec, info, offered));
                 }
                 answer
             }
@@ -105,7 +118,7 @@ async fn serve_http(
         };
         ended.ok()?;
     }
-    let (on_upgrade, codec, info) = upgrade.try_recv().ok()?;
+    let (on_upgrade, codec, info, offered) = upgrade.try_recv().ok()?;
     // It is there, or fails, now that hyper's side of it is dropped. Should it ever not be so, the
     // connection must not stay.
     let upgraded = timeout(GRACE, on_upgrade).await.ok()?.ok()?;
@@ -116,6 +129,7 @@ async fn serve_http(
         read_ahead: parts.read_buf,
         codec,
         info,
+        offered,
     })
 }
 

@@ -7,15 +7,22 @@
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
 //! - `placed`: a transport with its place among the connections
+//! - `auth`: who may come in; `credentials`: what an upgrade request says of that; `crowd`: those who
+//!   have not come in
 //! - `access`: which `Origin`s and `Host`s may come in
 
 mod access;
+mod auth;
 mod connections;
+mod credentials;
+mod crowd;
 mod drain;
 mod http;
 mod negotiation;
 mod placed;
 mod server;
 
+pub use async_trait::async_trait;
+pub use auth::{AuthRequest, Authenticator, Credential, StaticTokens};
 pub use drain::{Drain, Drained, ServerHandle};
 pub use server::{BuildError, Server, ServerBuilder};

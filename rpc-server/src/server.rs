@@ -12,12 +12,22 @@ use wirecall_core::{
 };
 
 use crate::{
-    access::Access, connections::Connections, drain::ServerHandle, http, negotiation::Offer,
+    access::Access,
+    auth::{Authenticator, Entrance},
+    connections::Connections,
+    credentials::Offered,
+    drain::ServerHandle,
+    http,
+    negotiation::Offer,
 };
 
 /// What is said to a client that comes when the server is full.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-length: 21\r\n\r\ntoo many connections\n";
+
+/// What is said to a client when too many of its address have not said who they are.
+const CROWDED: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\n\
+    content-length: 37\r\n\r\ntoo many connections of this address\n";
 
 /// Puts a [`Server`] together.
 #[must_use = "a builder does nothing until it is bound"]
@@ -26,6 +36,7 @@ pub struct ServerBuilder {
     limits: Limits,
     results: KeptResults,
     offer: Offer,
+    entrance: Entrance,
     max_connections: usize,
 }
 
@@ -39,6 +50,13 @@ pub enum BuildError {
     /// No codec is on offer, so that no client could connect.
     #[error("no codec is on offer")]
     NoCodec,
+    /// Cookies let clients in, and no origin is named whose pages may connect: a browser would send
+    /// its user's cookies along for any page.
+    #[error("cookies let clients in, and `allow_origin` names no page that may connect")]
+    CookiesWithoutOrigins,
+    /// Cookies let clients in, and there is no authenticator to look at them.
+    #[error("cookies let clients in, and there is no authenticator to look at them")]
+    CookiesWithoutAuthenticator,
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] io::Error),
@@ -91,6 +109,34 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets nobody in of whom this does not say who they are: an [`Authenticator`] of your own, or
+    /// [`StaticTokens`](crate::StaticTokens). Handlers find the answer with
+    /// [`Context::identity`](wirecall_core::Context::identity).
+    ///
+    /// A client says who it is in its first frame, as `ClientBuilder::token` does, in the header
+    /// `Authorization: Bearer …`, or in the subprotocol `wirecall.bearer.…`; for cookies see
+    /// [`ServerBuilder::cookie_auth`]. One without a valid credential is closed with 4100.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.entrance.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Takes the cookie of this name for a credential. Browsers send cookies along for every page: name
+    /// the origins whose pages may connect with [`ServerBuilder::allow_origin`], without which the
+    /// server is not built. An authenticator sees no other cookies.
+    pub fn cookie_auth(mut self, name: impl Into<String>) -> Self {
+        self.entrance.cookie = Some(name.into());
+        self
+    }
+
+    /// How many connections of one address may not have come in yet, plain HTTP included, where there
+    /// is an authenticator. 100 by default; what comes beyond is answered with 429. A network of 64
+    /// bits counts as one address of IPv6, and this machine's own addresses do not count.
+    pub fn max_unauthenticated(mut self, max_unauthenticated: usize) -> Self {
+        self.entrance.max_unauthenticated = max_unauthenticated;
+        self
+    }
+
     /// How many connections there may be at a time, plain HTTP included. 10,000 by default. What
     /// comes beyond is answered with 503. A connection that is no WebSocket after a minute ends.
     pub fn max_connections(mut self, max_connections: usize) -> Self {
@@ -102,7 +148,8 @@ impl ServerBuilder {
     /// [`Server::local_addr`].
     ///
     /// # Errors
-    /// [`BuildError`]: two services of one name, no codec, an address that cannot be listened on.
+    /// [`BuildError`]: two services of one name, no codec, cookies without what they need, an address
+    /// that cannot be listened on.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BuildError> {
         self.build()?.and_bind(address).await
     }
@@ -110,10 +157,18 @@ impl ServerBuilder {
     /// A server that listens nowhere yet: for [`Server::in_memory`], or for listeners of one's own.
     ///
     /// # Errors
-    /// [`BuildError::DuplicateService`], [`BuildError::NoCodec`].
+    /// [`BuildError`], all but [`BuildError::Bind`].
     pub fn build(self) -> Result<Server, BuildError> {
         if self.offer.codecs.is_empty() {
             return Err(BuildError::NoCodec);
+        }
+        if self.entrance.cookie.is_some() {
+            if self.entrance.authenticator.is_none() {
+                return Err(BuildError::CookiesWithoutAuthenticator);
+            }
+            if self.offer.access.origins.is_empty() {
+                return Err(BuildError::CookiesWithoutOrigins);
+            }
         }
         let mut router = Router::default();
         router.keep_results(self.results);
@@ -129,6 +184,7 @@ impl ServerBuilder {
                 router,
                 self.limits,
                 self.offer,
+                self.entrance,
                 self.max_connections,
             )),
         })
@@ -143,6 +199,7 @@ impl fmt::Debug for ServerBuilder {
             .field("limits", &self.limits)
             .field("results", &self.results)
             .field("offer", &self.offer)
+            .field("entrance", &self.entrance)
             .finish_non_exhaustive()
     }
 }
@@ -168,6 +225,11 @@ impl Server {
                 path: "/".to_owned(),
                 codecs: Codec::ALL.to_vec(),
                 access: Access::default(),
+            },
+            entrance: Entrance {
+                authenticator: None,
+                cookie: None,
+                max_unauthenticated: 100,
             },
             max_connections: 10_000,
         }
@@ -266,14 +328,18 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
             }
         };
         let Ok(place) = connections.places.clone().try_acquire_owned() else {
-            turn_away(&stream);
+            turn_away(&stream, FULL);
+            continue;
+        };
+        let Ok(outside) = connections.wait_outside(peer_addr.ip()) else {
+            turn_away(&stream, CROWDED);
             continue;
         };
         let Ok(local_addr) = stream.local_addr() else {
             continue;
         };
         let connection = connections.clone();
-        let http = http::serve(stream, peer_addr, local_addr, connection, place);
+        let http = http::serve(stream, peer_addr, local_addr, connection, place, outside);
         connections.tasks.spawn(http);
     }
 }
@@ -288,8 +354,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Says why, as far as that goes without waiting.
-fn turn_away(stream: &TcpStream) {
-    let _ = stream.try_write(FULL);
+fn turn_away(stream: &TcpStream, answer: &[u8]) {
+    let _ = stream.try_write(answer);
 }
 
 async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
@@ -300,6 +366,7 @@ async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connect
         }
         let info = ConnectionInfo::default();
         let connection = connections.clone();
-        connection.run(transport, Codec::MessagePack, info, None);
+        let offered = Offered::default();
+        connection.run(transport, Codec::MessagePack, info, offered, None, None);
     }
 }
