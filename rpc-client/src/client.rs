@@ -11,12 +11,14 @@ use tokio::{
 };
 use wirecall_core::{
     CloseCode, CloseReason, Codec, ConnectionInfo, DuplicateService, Limits, Peer, Router, Service,
+    protocol::Token,
 };
 
 use crate::{
     endpoint::Endpoint,
     error::ConnectError,
     reconnect::{Attempt, Backoff, Hook, header},
+    renewal::TokenSource,
     upkeep::{Dialler, Upkeep},
 };
 
@@ -33,6 +35,8 @@ pub struct ClientBuilder {
     backoff: Option<Backoff>,
     fails_fast: bool,
     hook: Option<Hook>,
+    token: Option<Token>,
+    tokens: Option<TokenSource>,
 }
 
 impl ClientBuilder {
@@ -73,8 +77,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Calls this before each attempt to connect, the first one included: it may set headers, fetch a
-    /// fresh token, or send the attempt elsewhere. It counts for the connect timeout; an error of it
+    /// Calls this before each attempt to connect, the first one included: it may set headers or the
+    /// token, or send the attempt elsewhere. It counts for the connect timeout; an error of it
     /// is that of the attempt.
     ///
     /// ```no_run
@@ -85,7 +89,7 @@ impl ClientBuilder {
     /// let client = Client::builder("ws://127.0.0.1:9000")
     ///     .before_connect(|attempt| async move {
     ///         let token = fetch_token().await;
-    ///         attempt.header("authorization", &format!("Bearer {token}"))
+    ///         Ok(attempt.token(token))
     ///     })
     ///     .connect()
     ///     .await?;
@@ -97,6 +101,43 @@ impl ClientBuilder {
         F: Future<Output = Result<Attempt, ConnectError>> + Send + 'static,
     {
         self.hook = Some(Hook::new(hook));
+        self
+    }
+
+    /// Says who the client is, with each connection: what the server's authenticator wants to see. It
+    /// goes in the first frame, stands in no log, and is not printed. For one that runs out see
+    /// [`ClientBuilder::refresh_token`].
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::new(token));
+        self
+    }
+
+    /// Calls this for a token before each attempt to connect, the first one included, and when most of
+    /// the time is over for which the server takes the one in use for good: the new one goes over the
+    /// open connection, and calls go on. If it fails then, it is called again until the time is over;
+    /// if it fails before an attempt, its error is that of the attempt.
+    ///
+    /// It goes before [`ClientBuilder::token`], which need not be called, and before
+    /// [`ClientBuilder::before_connect`], which sees an attempt with its token. A client without this
+    /// whose token runs out is closed with 4101, and connects again: calls in flight fail then.
+    ///
+    /// ```no_run
+    /// # async fn fetch_token() -> String { String::new() }
+    /// # async fn connect() -> Result<(), wirecall_client::ConnectError> {
+    /// use wirecall_client::Client;
+    ///
+    /// let client = Client::builder("ws://127.0.0.1:9000")
+    ///     .refresh_token(|| async { Ok(fetch_token().await) })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refresh_token<F>(mut self, source: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<String, ConnectError>> + Send + 'static,
+    {
+        self.tokens = Some(TokenSource::new(source));
         self
     }
 
@@ -146,6 +187,8 @@ impl ClientBuilder {
             headers: self.headers.map_err(ConnectError::Header)?,
             connect_timeout: self.connect_timeout,
             hook: self.hook,
+            token: self.token,
+            tokens: self.tokens,
         };
         if dialler.codecs.is_empty() {
             return Err(ConnectError::NoCodec);
@@ -170,6 +213,7 @@ impl ClientBuilder {
             drivers,
             left: Vec::new(),
             info: ConnectionInfo::default(),
+            token: None,
             attempts: 0,
             turn: 0,
             ready_since: Instant::now(),
@@ -245,6 +289,8 @@ impl Client {
             backoff: Some(Backoff::default()),
             fails_fast: false,
             hook: None,
+            token: None,
+            tokens: None,
         }
     }
 

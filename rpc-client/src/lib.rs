@@ -4,6 +4,7 @@
 //! - `client`: [`ClientBuilder`] and [`Client`]
 //! - `upkeep`: the task that keeps it connected
 //! - `reconnect`: when it tries again, and what may change then
+//! - `renewal`: its credential, and how that is renewed
 //! - `link`: one transport, from the dialling to the upgrade
 //! - `handshake`: the opening handshake, as RFC 6455 §4.1 has it, by hyper
 //! - `endpoint`: what a client connects to
@@ -15,6 +16,7 @@ mod error;
 mod handshake;
 mod link;
 mod reconnect;
+mod renewal;
 mod upkeep;
 
 pub use client::{Client, ClientBuilder, ClientState};

@@ -9,6 +9,7 @@ use http::{HeaderMap, Uri};
 use tokio::net::TcpStream;
 use wirecall_core::{
     CloseCode, Codec, ConnectionInfo, Limits,
+    protocol::Token,
     transport::{
         self, MessageKind, Received, Role, Transport, TransportError, WebSocket,
         memory::MemoryTransport,
@@ -32,6 +33,8 @@ pub(crate) struct Linked {
     pub(crate) link: Link,
     pub(crate) codec: Codec,
     pub(crate) info: ConnectionInfo,
+    /// What HELLO says of who the client is.
+    pub(crate) token: Option<Token>,
 }
 
 /// Dials, and agrees on a codec.
@@ -62,6 +65,7 @@ pub(crate) async fn link(
                 link: Link::WebSocket(Box::new(socket)),
                 codec: upgraded.codec,
                 info,
+                token: None,
             })
         }
         Kind::Memory(endpoint) => {
@@ -72,6 +76,7 @@ pub(crate) async fn link(
                 link: Link::Memory(transport),
                 codec: Codec::MessagePack,
                 info: ConnectionInfo::default(),
+                token: None,
             })
         }
     }

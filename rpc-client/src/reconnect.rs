@@ -2,8 +2,8 @@
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use wirecall_core::{CloseCode, CloseReason, ClosedBy};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use wirecall_core::{CloseCode, CloseReason, ClosedBy, protocol::Token};
 
 use crate::{endpoint::Endpoint, error::ConnectError};
 
@@ -53,6 +53,8 @@ pub struct Attempt {
     pub(crate) number: u32,
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: HeaderMap,
+    /// What HELLO says.
+    pub(crate) token: Option<Token>,
 }
 
 impl Attempt {
@@ -75,6 +77,14 @@ impl Attempt {
         self
     }
 
+    /// Sets what the client says of who it is, in its first frame: a fresh token, say. It is not
+    /// printed.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::new(token));
+        self
+    }
+
     /// Sets a header of the upgrade request, in place of one of the same name: a fresh token, say.
     ///
     /// # Errors
@@ -88,12 +98,15 @@ impl Attempt {
 
 /// A header that a user wants to be sent.
 pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let parsed = name
+    let parsed: HeaderName = name
         .parse()
         .map_err(|_| format!("bad header name {name:?}"))?;
-    let value = value
+    let mut value: HeaderValue = value
         .parse()
         .map_err(|_| format!("bad value for the header {name}"))?;
+    // Such are not printed.
+    let is_secret = [header::AUTHORIZATION, header::COOKIE].contains(&parsed);
+    value.set_sensitive(is_secret);
     Ok((parsed, value))
 }
 
@@ -144,6 +157,7 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
             | CloseCode::GAP => Next::Reconnect,
             _ => Next::Stop,
         },
+        // Whether there is a credential to be had, nobody knows but `is_final`.
         (ClosedBy::Peer, 1001 | 1005 | 1006 | 1011..=1014 | 4100..=4399) => Next::Reconnect,
         (ClosedBy::Peer, _) => Next::Stop,
     }
@@ -151,6 +165,9 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
 
 /// Whether there is no use in another attempt after one that has failed like this.
 pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
+    let is_refused = |reason: &CloseReason| {
+        reason.by == ClosedBy::Peer && reason.code == CloseCode::UNAUTHENTICATED
+    };
     match error {
         ConnectError::Url(_)
         | ConnectError::NoCodec
@@ -162,6 +179,7 @@ pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
             400 | 404 | 426 => true,
             _ => false,
         },
+        ConnectError::Closed(reason) if is_refused(reason) => !has_hook,
         ConnectError::Closed(reason) => after_end(reason) == Next::Stop,
         _ => false,
     }

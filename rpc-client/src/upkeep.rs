@@ -15,7 +15,7 @@ use tokio::{
 use wirecall_core::{
     CloseCode, CloseReason, ClosedBy, Codec, ConnectionInfo, Limits, Router,
     connection::{self, LineHandle, Session, SessionChange},
-    protocol::GoAway,
+    protocol::{GoAway, Token},
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     error::ConnectError,
     link::{Link, Linked, link},
     reconnect::{Attempt, Backoff, Hook, Next, after_end, is_final, jitter},
+    renewal::{TokenSource, keep_renewing},
 };
 
 /// What a client dials with.
@@ -36,6 +37,8 @@ pub(crate) struct Dialler {
     pub(crate) headers: HeaderMap,
     pub(crate) connect_timeout: Duration,
     pub(crate) hook: Option<Hook>,
+    pub(crate) token: Option<Token>,
+    pub(crate) tokens: Option<TokenSource>,
 }
 
 impl Dialler {
@@ -63,7 +66,13 @@ impl Dialler {
         let limit = self.connect_timeout;
         let dialled = async {
             let mut headers = self.headers.clone();
-            if !self.endpoints.iter().any(|own| own.is_same_host(&endpoint)) {
+            let mut token = None;
+            if self.endpoints.iter().any(|own| own.is_same_host(&endpoint)) {
+                token = match &self.tokens {
+                    Some(tokens) => Some(tokens.fetch().await?),
+                    None => self.token.clone(),
+                };
+            } else {
                 // A server that sends its clients elsewhere does not decide who gets their secrets.
                 headers.remove(AUTHORIZATION);
                 headers.remove(COOKIE);
@@ -72,19 +81,30 @@ impl Dialler {
                 number,
                 endpoint,
                 headers,
+                token,
             };
             if let Some(hook) = &self.hook {
                 attempt = hook.prepare(attempt).await?;
             }
             let Attempt {
-                endpoint, headers, ..
+                endpoint,
+                headers,
+                token,
+                ..
             } = attempt;
-            link(&endpoint, codecs, &headers, &self.limits).await
+            let mut linked = link(&endpoint, codecs, &headers, &self.limits).await?;
+            linked.token = token;
+            Ok(linked)
         };
         match timeout(limit, Box::pin(dialled)).await {
             Ok(linked) => linked,
             Err(_) => Err(ConnectError::Timeout(limit)),
         }
+    }
+
+    /// Whether the next attempt may have another credential than this one.
+    fn has_hook(&self) -> bool {
+        self.hook.is_some() || self.tokens.is_some()
     }
 
     /// One attempt at a session, up to WELCOME.
@@ -112,8 +132,14 @@ impl Dialler {
         answer: Option<bytes::Bytes>,
         drivers: &mut JoinSet<()>,
     ) -> Session<Link> {
-        let Linked { link, codec, info } = linked;
-        let (session, driver) = connection::dial(
+        let Linked {
+            link,
+            codec,
+            info,
+            token,
+        } = linked;
+        let (session, driver) = connection::dial_as(
+            token,
             link,
             codec,
             self.limits.clone(),
@@ -155,6 +181,8 @@ pub(crate) struct Upkeep {
     /// Those before it that may still finish their calls.
     pub(crate) left: Vec<Session<Link>>,
     pub(crate) codec: Codec,
+    /// What was said last of who the client is, to go on with a session.
+    pub(crate) token: Option<Token>,
     pub(crate) line: LineHandle,
     pub(crate) state: watch::Sender<ClientState>,
     /// The tasks of sessions; the one before may still finish its calls.
@@ -192,7 +220,12 @@ impl Upkeep {
 
     async fn keep(&mut self) -> Over {
         loop {
-            let over = match self.session.changed().await {
+            let renewing = keep_renewing(self.session.credentials(), self.dialler.tokens.clone());
+            let change = tokio::select! {
+                change = self.session.changed() => change,
+                never = renewing => match never {},
+            };
+            let over = match change {
                 SessionChange::Suspended => self.resume().await,
                 SessionChange::Ended(reason) => self.replace(reason).await,
                 SessionChange::GoAway(going) => self.move_on(going).await,
@@ -233,6 +266,10 @@ impl Upkeep {
                 }
             };
             self.info = linked.info;
+            if let Some(token) = linked.token {
+                self.token = Some(token.clone());
+                self.session.present(token);
+            }
             if self.session.reconnect(linked.link).is_err() {
                 // It has just ended.
                 return Ok(());
@@ -274,6 +311,8 @@ impl Upkeep {
                 link,
                 codec: self.codec,
                 info: self.info.clone(),
+                // It was said, with the HELLO that is answered.
+                token: self.token.take(),
             };
             let session = self.dialler.begin(linked, Some(answer), &mut self.drivers);
             let opened = tokio::select! {
@@ -386,7 +425,7 @@ impl Upkeep {
     /// Whether no attempt that follows can do better than one that has failed like this: not, while
     /// there are other endpoints.
     fn is_final(&self, error: &ConnectError) -> bool {
-        self.dialler.endpoints.len() == 1 && is_final(error, self.dialler.hook.is_some())
+        self.dialler.endpoints.len() == 1 && is_final(error, self.dialler.has_hook())
     }
 
     /// How long to wait before the attempt that is next.

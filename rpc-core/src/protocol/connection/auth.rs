@@ -121,8 +121,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Dialler: for how long its credential is good, as the acceptor has said last.
+    /// Dialler: for how long its credential is good, as the acceptor has said last. An acceptor that was
+    /// told none is not given one because it says that.
     pub(crate) fn credential_expires(&self) -> Option<Duration> {
-        self.auth.expires
+        self.auth.expires.filter(|_| self.auth.token.is_some())
     }
 }
