@@ -159,6 +159,24 @@ impl InboundCall {
         .map_err(body::BodyError::into_refusal)
     }
 
+    /// Whether the caller may do this, as it is known now.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, or `UNAUTHENTICATED` where the caller is nobody; for
+    /// [`InboundCall::refuse`].
+    #[inline(never)]
+    pub fn check_scope(&self, scope: &str) -> Result<(), Status> {
+        let status = match self.0.context.identity() {
+            Some(identity) if identity.has_scope(scope) => return Ok(()),
+            Some(_) => Status::new(
+                Code::PERMISSION_DENIED,
+                format!("the caller may not do this: it takes the scope {scope:?}"),
+            ),
+            None => Status::new(Code::UNAUTHENTICATED, "it is not known who the caller is"),
+        };
+        Err(status.with_fate(Fate::NotExecuted))
+    }
+
     /// The caller's stream, which is accepted by this.
     #[must_use]
     pub fn streaming<T: DeserializeOwned>(&self) -> Streaming<T> {

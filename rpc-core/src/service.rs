@@ -45,6 +45,7 @@ pub struct MethodInfo {
     kind: MethodKind,
     spawn: bool,
     credit: Option<StreamCredit>,
+    scope: Option<&'static str>,
 }
 
 impl MethodInfo {
@@ -56,6 +57,7 @@ impl MethodInfo {
             kind,
             spawn: false,
             credit: None,
+            scope: None,
         }
     }
 
@@ -72,6 +74,19 @@ impl MethodInfo {
     pub const fn credit(mut self, credit: StreamCredit) -> Self {
         self.credit = Some(credit);
         self
+    }
+
+    /// What a caller has to be allowed to do. The dispatcher sees to it.
+    #[must_use]
+    pub const fn scope(mut self, scope: &'static str) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// What a caller has to be allowed to do, if it is anything.
+    #[must_use]
+    pub const fn required_scope(&self) -> Option<&'static str> {
+        self.scope
     }
 
     /// The name without the service's.

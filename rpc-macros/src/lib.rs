@@ -99,6 +99,11 @@ use proc_macro::TokenStream;
 /// - `#[rpc(idempotent)]`: to execute a call a second time does no more than to execute it once, as
 ///   with reading, or with writing a given value. The client knows it, and may repeat a call of
 ///   which it is not known whether it was executed. Not for notifications and methods with streams.
+/// - `#[rpc(scope = "chat.moderate")]`: its caller has to be allowed to do this, as
+///   `Identity::has_scope` says when the call is started. Others are refused before the arguments are
+///   looked at: `PERMISSION_DENIED`, or `UNAUTHENTICATED` where nobody has said who they are; a
+///   notification is dropped. Only a server with an authenticator knows its callers, so it is for
+///   methods that a server offers.
 ///
 /// # Methods
 /// Each is an `async fn` of `&self` without type parameters, or returns a stream. `cx: &Context`, at any place, is not

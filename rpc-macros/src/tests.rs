@@ -22,7 +22,7 @@ fn a_service_becomes_a_server_a_client_and_a_notifier() {
                 async fn post(&self, cx: &Context, room: &str, text: &str) -> Result<u64, ChatError>;
                 #[rpc(idempotent)]
                 async fn ping(&self) -> u64;
-                #[rpc(name = "search.v2", spawn)]
+                #[rpc(name = "search.v2", spawn, scope = "chat.search")]
                 #[deprecated]
                 async fn search(&self, words: &[String], limit: Option<u32>) -> Vec<String> {
                     Vec::new()

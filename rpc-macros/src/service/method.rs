@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, ReceiverKind, ReturnType, Safety, Signature,
+    Attribute, FnArg, GenericParam, Ident, LitStr, ReceiverKind, ReturnType, Safety, Signature,
     TraitItemFn, Type, token::Paren,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Method {
     pub(super) credit: Option<Credit>,
     /// Whether a second execution does no more than the first.
     pub(super) is_idempotent: bool,
+    /// What its caller has to be allowed to do.
+    pub(super) scope: Option<LitStr>,
     pub(super) docs: Vec<Attribute>,
     pub(super) cfgs: Vec<Attribute>,
     pub(super) deprecated: Vec<Attribute>,
@@ -137,6 +139,7 @@ impl Method {
             spawn: options.spawn,
             credit: options.credit,
             is_idempotent: options.idempotent.is_some(),
+            scope: options.scope,
             docs: with_attribute("doc"),
             cfgs: with_attribute("cfg"),
             deprecated: with_attribute("deprecated"),

@@ -56,6 +56,8 @@ pub(super) struct MethodOptions {
     pub(super) credit: Option<Credit>,
     /// Where it says that a second execution does no more than the first.
     pub(super) idempotent: Option<Span>,
+    /// What its caller has to be allowed to do.
+    pub(super) scope: Option<LitStr>,
     pub(super) is_notification: bool,
 }
 
@@ -108,10 +110,20 @@ impl MethodOptions {
             } else if meta.path.is_ident("idempotent") {
                 self.idempotent = Some(meta.path.span());
                 Ok(())
+            } else if meta.path.is_ident("scope") {
+                if self.scope.is_some() {
+                    return Err(meta.error("`scope` is given twice"));
+                }
+                let scope: LitStr = meta.value()?.parse()?;
+                if scope.value().is_empty() {
+                    return Err(syn::Error::new(scope.span(), "a scope has a name"));
+                }
+                self.scope = Some(scope);
+                Ok(())
             } else {
                 Err(meta.error(
-                    "no such option: there are `name = \"…\"`, `spawn`, `idempotent` and \
-                     `credit(items = …, bytes = …)`",
+                    "no such option: there are `name = \"…\"`, `scope = \"…\"`, `spawn`, `idempotent` \
+                     and `credit(items = …, bytes = …)`",
                 ))
             }
         })

@@ -137,12 +137,16 @@ fn info(method: &Method, contract: &Contract) -> TokenStream {
         .clone()
         .any(|other| other.spawn)
         .then(|| quote!(.spawn()));
+    let scope = same
+        .clone()
+        .find_map(|other| other.scope.as_ref())
+        .map(|scope| quote!(.scope(#scope)));
     let credit = same
         .filter_map(|other| other.credit.as_ref())
         .map(|credit| credit.expand(private))
         .next()
         .map(|credit| quote!(.credit(#credit)));
-    quote!(#private::MethodInfo::new(#name, #kind) #spawn #credit)
+    quote!(#private::MethodInfo::new(#name, #kind) #spawn #scope #credit)
 }
 
 /// Decodes the arguments of a method, calls it, and encodes what it returns.
@@ -191,12 +195,25 @@ fn arm(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
         }
         Kind::ServerStreaming | Kind::Bidirectional => respond_stream(method, &run, private),
     };
-    quote_spanned! {site=>
-        #(#cfgs)*
-        #index => match call.args::<#types>(&[#(#names),*]) {
+    let run = quote_spanned! {site=>
+        match call.args::<#types>(&[#(#names),*]) {
             ::core::result::Result::Ok((#(#variables,)*)) => { #reply }
             ::core::result::Result::Err(status) => call.refuse(status),
+        }
+    };
+    // Here, and not where calls are started: those of other methods are not to pay for it.
+    let run = match &method.scope {
+        None => run,
+        Some(scope) => quote_spanned! {site=>
+            match call.check_scope(#scope) {
+                ::core::result::Result::Ok(()) => #run,
+                ::core::result::Result::Err(status) => call.refuse(status),
+            }
         },
+    };
+    quote_spanned! {site=>
+        #(#cfgs)*
+        #index => #run,
     }
 }
 

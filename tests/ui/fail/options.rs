@@ -17,6 +17,12 @@ trait Misspelt {
     async fn twice_apart(&self);
     #[rpc(idempotent = true)]
     async fn idempotent_value(&self);
+    #[rpc(scope)]
+    async fn no_scope(&self);
+    #[rpc(scope = "")]
+    async fn empty_scope(&self);
+    #[rpc(scope = "one", scope = "two")]
+    async fn two_scopes(&self);
 }
 
 #[wirecall::service]

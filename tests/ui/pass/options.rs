@@ -18,7 +18,7 @@ trait Chat {
 trait Path {
     #[rpc(idempotent)]
     async fn ping(&self);
-    #[rpc(name = "find", idempotent, spawn)]
+    #[rpc(name = "find", idempotent, spawn, scope = "books.find")]
     async fn search(&self, words: &str) -> Option<u64>;
 }
 
@@ -26,6 +26,7 @@ trait Path {
 trait Text {
     async fn ping(&self);
     #[notify]
+    #[rpc(scope = "tell")]
     async fn told(&self, text: Option<&str>, bytes: Option<&[u8]>);
 }
 
