@@ -17,6 +17,7 @@ mod heartbeat;
 mod herd;
 mod hostile;
 mod idempotency;
+mod identity;
 mod large_bodies;
 mod limits;
 mod metadata;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
+    tungstenite::{Message, client::IntoClientRequest as _, http::HeaderMap},
 };
 use wirecall::{Codec, Context, Limits, RpcError, Server};
 
@@ -27,6 +27,19 @@ pub async fn open(address: SocketAddr, codec: Codec) -> Socket {
         .headers_mut()
         .insert("Sec-WebSocket-Protocol", subprotocol);
     connect_async(request).await.unwrap().0
+}
+
+/// Opens a connection with these headers in the request, and gives back those of the answer.
+pub async fn open_with(
+    address: SocketAddr,
+    headers: &[(&'static str, &str)],
+) -> (Socket, HeaderMap) {
+    let mut request = format!("ws://{address}").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    let (socket, response) = connect_async(request).await.unwrap();
+    (socket, response.into_parts().0.headers)
 }
 
 pub async fn send_text(socket: &mut Socket, text: &str) {
