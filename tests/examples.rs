@@ -101,6 +101,22 @@ fn nothing_is_lost_on_the_flaky_network() {
 }
 
 #[test]
+fn signed_tokens_are_renewed_and_forged_ones_refused() {
+    let Output { status, stdout, .. } = example("signed_tokens").output().unwrap();
+    assert!(status.success());
+    let text = String::from_utf8(stdout).unwrap();
+    for part in [
+        "welcome, ines of Lisbon",
+        "a will, filed by ines",
+        "rui is refused: PERMISSION_DENIED",
+        "not let in: closed by the peer (4100)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    assert!(text.matches("a new token for ines").count() > 1, "{text}");
+}
+
+#[test]
 fn lines_of_the_chat_reach_everyone_in_the_room_and_nobody_else() {
     let mut server = Running::start(example("chat_server").arg("127.0.0.1:0"));
     let url = server.line().replace("listening on ", "");
