@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
@@ -126,6 +127,8 @@ struct Table<T> {
     expired: VecDeque<u64>,
     suspended: usize,
     max_suspended: usize,
+    /// How many of those that wait are whose.
+    waiting: HashMap<Owner, usize>,
 }
 
 struct Entry<T> {
@@ -136,6 +139,32 @@ struct Entry<T> {
     previous: Option<Secret>,
     /// How often the session went on: a token for each time.
     generation: u64,
+}
+
+/// Whose a session is, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    User(Arc<str>),
+    /// Of one who was not asked. Many may share an address.
+    Address(IpAddr),
+}
+
+impl Owner {
+    pub(super) fn of(shared: &Shared) -> Option<Self> {
+        if let Some(identity) = shared.identity() {
+            return Some(Owner::User(identity.shared_user()));
+        }
+        let address = shared.info.peer_addr?.ip().to_canonical();
+        (!address.is_loopback()).then_some(Owner::Address(address))
+    }
+
+    /// So many sessions may wait.
+    fn max_suspended(&self) -> usize {
+        match self {
+            Owner::User(_) => 16,
+            Owner::Address(_) => 1000,
+        }
+    }
 }
 
 type Secret = [u8; 16];
@@ -170,6 +199,7 @@ impl<T> Sessions<T> {
             expired: VecDeque::new(),
             suspended: 0,
             max_suspended,
+            waiting: HashMap::new(),
         }))
     }
 
@@ -211,16 +241,35 @@ impl<T> Sessions<T> {
         drop(entry);
     }
 
-    /// Whether another session may wait for its dialler. [`Sessions::unsuspend`] follows.
-    pub(super) fn suspend(&self) -> bool {
+    /// Whether another session may wait for its dialler: nobody has all the places.
+    /// [`Sessions::unsuspend`] follows.
+    pub(super) fn suspend(&self, owner: Option<&Owner>) -> bool {
         let mut table = self.lock();
-        let may = table.suspended < table.max_suspended;
-        table.suspended += usize::from(may);
-        may
+        if table.suspended >= table.max_suspended {
+            return false;
+        }
+        if let Some(owner) = owner {
+            let waiting = table.waiting.entry(owner.clone()).or_default();
+            if *waiting >= owner.max_suspended() {
+                return false;
+            }
+            *waiting += 1;
+        }
+        table.suspended += 1;
+        true
     }
 
-    pub(super) fn unsuspend(&self) {
-        self.lock().suspended -= 1;
+    pub(super) fn unsuspend(&self, owner: Option<&Owner>) {
+        let mut table = self.lock();
+        table.suspended -= 1;
+        if let Some(owner) = owner
+            && let Some(waiting) = table.waiting.get_mut(owner)
+        {
+            *waiting -= 1;
+            if *waiting == 0 {
+                table.waiting.remove(owner);
+            }
+        }
     }
 
     /// Somebody who knows the session's last token has sent something.
@@ -312,5 +361,20 @@ mod tests {
         for other in ["", "x", "AAAA", &"A".repeat(64), "ä"] {
             assert_eq!(parse(&ResumeToken::new(other)), None, "{other}");
         }
+    }
+
+    #[test]
+    fn nobody_has_all_the_places_of_those_who_wait() {
+        let sessions = Sessions::<()>::new(30);
+        let alice = Owner::User("alice".into());
+        let office = Owner::Address([192, 0, 2, 1].into());
+        let waiting = (0..20).filter(|_| sessions.suspend(Some(&alice)));
+        assert_eq!(waiting.count(), 16);
+        let waiting = (0..20).filter(|_| sessions.suspend(Some(&office)));
+        assert_eq!(waiting.count(), 14);
+        assert!(!sessions.suspend(None));
+        sessions.unsuspend(Some(&alice));
+        assert!(sessions.suspend(Some(&alice)));
+        assert!(!sessions.suspend(Some(&alice)));
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Driver, Stage, time::lost};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
-    connection::sessions::{Handover, Place, Sessions},
+    connection::sessions::{Handover, Owner, Place, Sessions},
     protocol::{Offer, Position, Resume},
     transport::Transport,
 };
@@ -21,6 +21,8 @@ pub(super) struct Registered<T> {
     secret: [u8; 16],
     is_entered: bool,
     is_suspended: bool,
+    /// Whose place it has while it is.
+    owner: Option<Owner>,
     /// Whether the dialler has not been heard of since it was given a new token, and which that is.
     pub(super) is_unconfirmed: bool,
     generation: u64,
@@ -40,6 +42,7 @@ impl<T> Registered<T> {
             secret,
             is_entered: false,
             is_suspended: false,
+            owner: None,
             is_unconfirmed: false,
             generation: 0,
         }
@@ -47,7 +50,7 @@ impl<T> Registered<T> {
 
     fn unsuspend(&mut self) {
         if std::mem::take(&mut self.is_suspended) {
-            self.sessions.unsuspend();
+            self.sessions.unsuspend(self.owner.take().as_ref());
         }
     }
 
@@ -186,10 +189,12 @@ impl<T: Transport> Driver<T> {
         match &mut self.registered {
             Some(registered) if !registered.is_entered => return Err(reason),
             Some(registered) => {
-                if !registered.sessions.suspend() {
+                let owner = Owner::of(&self.shared);
+                if !registered.sessions.suspend(owner.as_ref()) {
                     return Err(reason);
                 }
                 registered.is_suspended = true;
+                registered.owner = owner;
             }
             None => {
                 // The acceptor may notice later that the connection is gone.
