@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use wirecall::{Backoff, CloseCode, Codec, Identity};
+use wirecall::{AuthError, Backoff, CloseCode, Codec, Drain, Identity};
 
 use super::{
     answer,
@@ -149,4 +149,36 @@ async fn all_sessions_of_a_user_end_at_once_those_that_wait_included() {
     assert_eq!(answer(&mut socket, 3).await, "alice");
     let desk = DeskClient::new(&bob);
     assert_eq!(desk.whoami().await, Ok(Some("bob".to_owned())));
+}
+
+#[tokio::test]
+async fn a_server_that_sends_its_clients_elsewhere_does_not_decide_who_gets_their_tokens() {
+    for codec in Codec::ALL {
+        let closet = FromCloset::new(|_| Err(AuthError::refused()));
+        let elsewhere = start(desk().authenticator(closet.clone())).await;
+        let server = desk().authenticator(tokens()).bind("127.0.0.1:0");
+        let server = server.await.unwrap();
+        let address = server.local_addr().unwrap();
+        let handle = server.handle();
+        tokio::spawn(server.run());
+        let client = dial(address, codec)
+            .reconnect(backoff())
+            .refresh_token(|| async { Ok("alice's".to_owned()) })
+            .connect()
+            .await
+            .unwrap();
+        // Another name, and so another host.
+        let drain = Drain::within(Duration::from_secs(10))
+            .spread(Duration::ZERO)
+            .url(format!("ws://localhost:{}", elsewhere.port()));
+        tokio::spawn(async move { handle.drain(drain).await });
+        soon(async {
+            while closet.asked().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert_eq!(closet.asked()[0], "");
+        drop(client);
+    }
 }
