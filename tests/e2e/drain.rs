@@ -10,17 +10,21 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use wirecall::{Client, Code, Codec, ConnectError, Drain, Drained, Fate, Limits, ServerHandle};
+use wirecall::{
+    Backoff, Client, ClientBuilder, ClientState, CloseCode, Code, Codec, ConnectError, Drain,
+    Drained, Fate, Limits, Server, ServerHandle,
+};
 
 use crate::{
     raw_client::{Socket, closed, frames, open, send_text},
+    raw_server::{RawServer, welcome},
     relay::{Fault, Relay},
     resume::{
         backoff,
-        ledger::{Book, LedgerClient},
+        ledger::{Book, LedgerClient, LedgerServer},
         start,
     },
-    support::{dial, idle, soon},
+    support::{Door, LobbyClient, LobbyServer, dial, idle, soon},
 };
 
 async fn client(address: SocketAddr, codec: Codec) -> Client {
@@ -307,4 +311,195 @@ async fn a_suspended_session_does_not_hold_a_drain_up_beyond_its_grace() {
     assert_eq!(handle.sessions(), 0);
     soon(client.close()).await;
     assert_eq!(soon(call).await.unwrap_err().fate(), Fate::Unknown);
+}
+
+/// There is no time so long.
+#[tokio::test]
+async fn a_drain_may_take_as_long_as_it_takes() {
+    let (_, _, idle_server) = start(Limits::default()).await;
+    let drained = soon(idle_server.drain(Drain::within(Duration::MAX))).await;
+    assert_eq!(drained, Drained::default());
+
+    let (address, book, handle) = start(Limits::default()).await;
+    let client = client(address, Codec::MessagePack).await;
+    let call = LedgerClient::new(&client).book(1, 100).start();
+    until_entered(&book, 1).await;
+    let (other, _, _other) = start(Limits::default()).await;
+    let url = format!("ws://{other}");
+    let draining = drain(&handle, at_once(Duration::MAX).url(url)).await;
+    assert_eq!(soon(call).await, Ok(1));
+    let drained = soon(draining).await.unwrap();
+    assert_eq!(drained.left, 1, "{drained:?}");
+
+    let (address, _, handle) = start(Limits::default()).await;
+    let client = self::client(address, Codec::MessagePack).await;
+    let never = Drain::within(Duration::MAX).spread(Duration::MAX);
+    let draining = drain(&handle, never).await;
+    assert!(client.state().is_ready());
+    handle.stop();
+    soon(draining).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_of_the_same_process_lets_go_of_a_server_that_leaves() {
+    let book = Book::default();
+    let server = Server::builder()
+        .service(LedgerServer::new(book.clone()))
+        .build()
+        .unwrap();
+    let (endpoint, handle) = (server.in_memory(), server.handle());
+    let running = tokio::spawn(server.run());
+    let client = Client::builder(endpoint).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    let call = LedgerClient::new(&client).book(1, 100).start();
+    until_entered(&book, 1).await;
+    let draining = drain(&handle, at_once(Duration::from_secs(1))).await;
+    assert_eq!(soon(call).await, Ok(1));
+    let drained = soon(draining).await.unwrap();
+    assert_eq!(drained.left + drained.closed, 1, "{drained:?}");
+    soon(running).await.unwrap();
+    // There is nobody else.
+    soon(client.close()).await;
+}
+
+#[tokio::test]
+async fn what_a_stop_cuts_is_counted_however_soon_it_is_gone() {
+    for _ in 0..10 {
+        let (address, book, handle) = start(Limits::default()).await;
+        let client = dial(address, Codec::MessagePack).no_reconnect();
+        let client = client.connect().await.unwrap();
+        let call = LedgerClient::new(&client).book(1, 60_000).start();
+        until_entered(&book, 1).await;
+        let draining = drain(&handle, Drain::within(GRACE)).await;
+        handle.stop();
+        let drained = soon(draining).await.unwrap();
+        assert_eq!((drained.cut, drained.calls_cut), (1, 1), "{drained:?}");
+        assert_eq!((drained.left, drained.closed), (0, 0), "{drained:?}");
+        assert_eq!(soon(call).await.unwrap_err().fate(), Fate::Unknown);
+    }
+}
+
+/// GOAWAY is nothing that may come before WELCOME.
+#[tokio::test]
+async fn who_says_hello_to_a_server_that_leaves_is_welcomed_and_sent_away() {
+    let (address, book, handle) = start(Limits::default()).await;
+    let mut socket = open(address, Codec::Json).await;
+    let _draining = drain(&handle, at_once(GRACE)).await;
+    send_text(&mut socket, "[[0,{}],[6,3,\"Ledger.book\",[1,0]]]").await;
+    let mut came = Vec::new();
+    assert_eq!(next(&mut socket, &mut came).await[0], 1);
+    assert_eq!(next(&mut socket, &mut came).await, json!([5, 4200, 0]));
+    let refused = next(&mut socket, &mut came).await;
+    assert_eq!((&refused[0], &refused[1]), (&json!(8), &json!(3)));
+    assert_eq!(refused[2], 14, "unavailable");
+    assert_eq!(refused[4], json!({"1": 1}), "not executed");
+    assert_eq!(book.entered(1), 0);
+}
+
+/// A server that asks its clients to go, one by one.
+async fn doorkeeper() -> (
+    SocketAddr,
+    Book,
+    tokio::sync::mpsc::UnboundedReceiver<wirecall::Peer>,
+) {
+    let (door, entering) = Door::new();
+    let book = Book::default();
+    let server = Server::builder()
+        .service(LedgerServer::new(book.clone()))
+        .service(LobbyServer::new(door));
+    (crate::support::start(server).await, book, entering)
+}
+
+async fn has_session(client: &Client, number: u64) {
+    let mut states = client.states();
+    soon(async {
+        while let Some(state) = states.next().await {
+            if state == (ClientState::Ready { session: number }) {
+                return;
+            }
+        }
+        panic!("closed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_closes_what_it_has_left_as_well() {
+    let (address, book, mut entering) = doorkeeper().await;
+    for codec in Codec::ALL {
+        let client = client(address, codec).await;
+        soon(LobbyClient::new(&client).enter()).await.unwrap();
+        let peer = soon(entering.recv()).await.unwrap();
+        let ledger = LedgerClient::new(&client);
+        let number = codec as u64 + 1;
+        let call = ledger.book(number, 60_000).start();
+        until_entered(&book, number).await;
+        peer.go_away(CloseCode::MOVED, Duration::ZERO, None);
+        has_session(&client, 2).await;
+        assert_eq!(soon(ledger.look(9, 0)).await, Ok(9));
+        let began = Instant::now();
+        soon(client.close()).await;
+        let failed = soon(call).await.unwrap_err();
+        assert_eq!(failed.fate(), Fate::Unknown, "{failed}");
+        assert!(began.elapsed() < Duration::from_secs(1));
+        soon(peer.closed()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_sent_where_it_cannot_go_stays_with_those_it_knows() {
+    let (address, _, mut entering) = doorkeeper().await;
+    let nobody = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("ws://{}", listener.local_addr().unwrap())
+    };
+    for url in ["wss://elsewhere.example", "nonsense", "", &nobody] {
+        let client = client(address, Codec::MessagePack).await;
+        soon(LobbyClient::new(&client).enter()).await.unwrap();
+        let peer = soon(entering.recv()).await.unwrap();
+        peer.go_away(CloseCode::MOVED, Duration::ZERO, Some(url.into()));
+        has_session(&client, 2).await;
+        let answer = soon(LedgerClient::new(&client).look(9, 0)).await;
+        assert_eq!(answer, Ok(9), "{url}");
+        soon(client.close()).await;
+    }
+}
+
+#[tokio::test]
+async fn clients_that_every_server_sends_away_are_in_no_hurry() {
+    const GO: u64 = 4200;
+    let server = RawServer::bind().await;
+    let slowly = Backoff {
+        first: Duration::from_millis(200),
+        max: Duration::from_millis(200),
+        stable_after: Duration::from_secs(10),
+    };
+    let slowly = |client: ClientBuilder| client.reconnect(slowly);
+    let leaving = [welcome(), json!([5, GO, 0])];
+    let (_client, first) = server.client_of(Codec::Json, slowly, &leaving).await;
+    let mut sessions = vec![first];
+    let end = Instant::now() + Duration::from_millis(500);
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        if let Some(mut next) = server.accept_within(left, Codec::Json).await {
+            next.send(&leaving).await;
+            sessions.push(next);
+        }
+    }
+    assert!((2..30).contains(&sessions.len()), "{}", sessions.len());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_connect_again_says_so_once_its_server_leaves() {
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let once = |client: ClientBuilder| client.no_reconnect();
+        let leaving = [welcome(), json!([5, 4200, 0])];
+        let (client, _server) = server.client_of(codec, once, &leaving).await;
+        let began = Instant::now();
+        let failed = soon(LedgerClient::new(&client).look(1, 0)).await;
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE, "{failed}");
+        assert!(matches!(failed.fate(), Fate::NotSent | Fate::NotExecuted));
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
 }

@@ -15,6 +15,7 @@ use futures::{
     future::{join, join_all},
     stream,
 };
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -22,10 +23,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 use wirecall::{
-    Client, ClientState, Code, Codec, ConnectError, Context, Fate, Limits, Server, ServerBuilder,
+    Client, ClientBuilder, ClientState, Code, Codec, ConnectError, Context, Drain, Fate, Limits,
+    Server, ServerBuilder,
 };
 
 use crate::{
+    raw_server::{RawServer, welcome},
     relay::{Fault, Relay},
     resume::{
         backoff,
@@ -666,4 +669,141 @@ async fn a_refusal_is_not_final_where_a_hook_may_find_a_better_token() {
     let _server = Process::start_at(address, house(&House::new(1))).await;
     let guest = GuestClient::new(&client);
     assert_eq!(soon(guest.place()).await, Ok(1));
+}
+
+// ---- servers that say what a test says
+
+#[tokio::test]
+async fn a_client_that_is_closed_while_it_begins_another_session_is_closed_at_once() {
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let quick = |client: ClientBuilder| client.reconnect(backoff());
+        let (client, first) = server.client_of(codec, quick, &[welcome()]).await;
+        drop(first);
+        // WELCOME is what it waits for now.
+        let mut second = server.accept(codec).await;
+        let began = Instant::now();
+        let ((), came) = join(soon(client.close()), second.try_next()).await;
+        assert_eq!(came, None);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        assert_eq!(name(&client.state()), "closed");
+    }
+}
+
+/// What becomes of the last attempt says nothing of those before.
+#[tokio::test]
+async fn a_call_that_was_sent_twice_and_refused_the_second_time_may_have_been_executed() {
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let quick = |client: ClientBuilder| client.reconnect(backoff());
+        let (client, mut first) = server.client_of(codec, quick, &[welcome()]).await;
+        let call = tokio::spawn(LedgerClient::new(&client).look(1, 0).start());
+        first.next_call().await;
+        drop(first);
+        let mut second = server.accept(codec).await;
+        second.send(&[welcome()]).await;
+        let id = second.next_call().await;
+        let refusal = json!([8, id, 8, "too many calls", {"1": 1}, null]);
+        second.send(&[refusal]).await;
+        let failed = soon(call).await.unwrap().unwrap_err();
+        assert_eq!(failed.code(), Code::RESOURCE_EXHAUSTED, "{failed}");
+        assert_eq!(failed.fate(), Fate::Unknown, "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_opened_is_not_sent_again_without_what_it_began_with() {
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let quick = |client: ClientBuilder| client.reconnect(backoff());
+        let (client, mut first) = server.client_of(codec, quick, &[welcome()]).await;
+        let ledger = LedgerClient::new(&client);
+        let opened = soon(ledger.collect(wirecall::BySender).open()).await;
+        let (_sender, call) = opened.unwrap();
+        let call = tokio::spawn(call);
+        let id = first.next_call().await;
+        let refusal = json!([8, id, 14, "leaving", {"1": 1}, null]);
+        first.send(&[json!([5, 4200, 0]), refusal]).await;
+        let failed = soon(call).await.unwrap().unwrap_err();
+        assert_eq!(failed.code(), Code::UNAVAILABLE, "{failed}");
+        assert_eq!(failed.fate(), Fate::NotExecuted, "{failed}");
+        let mut second = server.accept(codec).await;
+        second.send(&[welcome()]).await;
+        // The first that comes there is another call.
+        let other = tokio::spawn(ledger.look(1, 0).start());
+        let id = second.next_call().await;
+        second.send(&[json!([7, id, 1])]).await;
+        assert_eq!(soon(other).await.unwrap(), Ok(1));
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_encoded_already_is_not_sent_to_a_session_of_another_codec() {
+    for (codec, other) in [
+        (Codec::MessagePack, Codec::Json),
+        (Codec::Json, Codec::MessagePack),
+    ] {
+        let server = RawServer::bind().await;
+        let both = |client: ClientBuilder| client.codecs(Codec::ALL).reconnect(backoff());
+        let (client, mut first) = server.client_of(codec, both, &[welcome()]).await;
+        let ledger = LedgerClient::new(&client);
+        let repeated = tokio::spawn(ledger.look(1, 0).start());
+        first.next_call().await;
+        drop(first);
+        reaches(&client, "connecting").await;
+        let never_sent = ledger.book(2, 0).start();
+        // Arguments that are still at hand are encoded anew.
+        let at_hand = {
+            let ledger = ledger.clone();
+            tokio::spawn(async move { ledger.look(3, 0).await })
+        };
+        let mut second = server.accept(other).await;
+        second.send(&[welcome()]).await;
+        for (failed, fate) in [
+            (soon(repeated).await.unwrap(), Fate::Unknown),
+            (soon(never_sent).await, Fate::NotSent),
+        ] {
+            let failed = failed.unwrap_err();
+            assert_eq!(failed.code(), Code::UNAVAILABLE, "{failed}");
+            assert_eq!(failed.fate(), fate, "{failed}");
+            assert!(failed.to_string().contains("codec"), "{failed}");
+        }
+        let id = second.next_call().await;
+        second.send(&[json!([7, id, 3])]).await;
+        assert_eq!(soon(at_hand).await.unwrap(), Ok(3));
+    }
+}
+
+#[tokio::test]
+async fn secrets_go_to_the_places_that_were_configured_and_not_where_a_server_says() {
+    for is_configured in [true, false] {
+        let first = Process::start(house(&House::new(1))).await;
+        let second = Process::start(house(&House::new(2))).await;
+        let elsewhere = format!("ws://{}", second.address);
+        let mut client = dial(first.address, Codec::MessagePack)
+            .reconnect(backoff())
+            .header("authorization", "Bearer 1")
+            .header("cookie", "a=b")
+            .header("x-tenant", "c");
+        if is_configured {
+            client = client.endpoint(&elsewhere);
+        }
+        let client = client.connect().await.unwrap();
+        let guest = GuestClient::new(&client);
+        let header = soon(guest.header("authorization")).await;
+        assert_eq!(header, Ok(Some("Bearer 1".to_owned())));
+        let handle = first.handle.clone();
+        let leaving = Drain::within(Duration::from_secs(10)).spread(Duration::ZERO);
+        soon(handle.drain(leaving.url(&elsewhere))).await;
+        assert_eq!(soon(guest.place()).await, Ok(2));
+        for (name, value, is_secret) in [
+            ("authorization", "Bearer 1", true),
+            ("cookie", "a=b", true),
+            ("x-tenant", "c", false),
+        ] {
+            let header = soon(guest.header(name)).await.unwrap();
+            let is_told = is_configured || !is_secret;
+            assert_eq!(header.as_deref(), is_told.then_some(value), "{name}");
+        }
+    }
 }

@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
     time::{Instant, sleep},
 };
 use wirecall::{
-    Client, ClientState, CloseCode, Codec, ConnectionInfo, Heartbeat, Limits, Peer, Router, Server,
+    Client, ClientBuilder, ClientState, CloseCode, Codec, ConnectionInfo, Heartbeat, Limits, Peer,
+    Router, Server,
     connection::{self, Session, SessionChange, Sessions},
     transport::{
         MessageKind, Received, Transport, TransportError,
@@ -26,6 +28,7 @@ use wirecall::{
 use crate::{
     interop::{Implementation, InteropClient, InteropServer},
     raw_client::{frames, open, send_text, text, upgrade},
+    raw_server::{RawServer, welcome_to_stay},
     relay::{Fault, Relay},
     resume::backoff,
     support::{Door, LobbyClient, LobbyServer, dial, soon, start},
@@ -383,4 +386,221 @@ async fn a_process_that_was_held_up_kills_no_healthy_connection() {
         }
     }
     assert_eq!(relay.connections(), 2);
+}
+
+#[tokio::test]
+async fn each_end_can_ask_the_other_for_a_sign_of_life_while_there_is_a_connection() {
+    let (door, mut entering) = Door::new();
+    let quiet = Limits::default().heartbeat(None);
+    let server = Server::builder().service(LobbyServer::new(door));
+    let server = start(server.limits(quiet)).await;
+    for codec in Codec::ALL {
+        let relay = Relay::start(server).await;
+        let client = dial(relay.addr(), codec).reconnect(backoff());
+        let client = client.connect().await.unwrap();
+        LobbyClient::new(&client).enter().await.unwrap();
+        let peer = soon(entering.recv()).await.unwrap();
+        for end in [client.peer(), &peer] {
+            assert_eq!(end.round_trip(), None);
+            let took = soon(end.ping()).await.unwrap();
+            assert_eq!(end.round_trip(), Some(took));
+            let (one, other) = soon(futures::future::join(end.ping(), end.ping())).await;
+            one.unwrap();
+            other.unwrap();
+        }
+        // One that is under way when the connection breaks.
+        relay.set(Fault::HalfOpen);
+        let lost = [client.peer().clone(), peer.clone()]
+            .map(|end| tokio::spawn(async move { end.ping().await }));
+        tokio::task::yield_now().await;
+        relay.set(Fault::Refuse);
+        relay.reset();
+        for asking in lost {
+            soon(asking).await.unwrap().unwrap_err();
+        }
+        soon(async {
+            while !peer.is_suspended() || client.state().is_ready() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        for end in [client.peer(), &peer] {
+            let failed = soon(end.ping()).await.unwrap_err();
+            assert!(failed.to_string().contains("no connection"), "{failed}");
+        }
+        relay.heal();
+        LobbyClient::new(&client).enter().await.unwrap();
+        assert!(peer.is_same(&soon(entering.recv()).await.unwrap()));
+        for end in [client.peer(), &peer] {
+            soon(end.ping()).await.unwrap();
+        }
+        soon(client.close()).await;
+        soon(peer.closed()).await;
+        soon(client.peer().ping()).await.unwrap_err();
+        soon(peer.ping()).await.unwrap_err();
+    }
+}
+
+/// Before WELCOME has come there is nobody to ask, and nothing may be said.
+#[tokio::test]
+async fn nobody_is_asked_for_a_sign_of_life_before_the_session_goes_on() {
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let quick = |client: ClientBuilder| client.reconnect(backoff());
+        let (client, first) = server.client_of(codec, quick, &[welcome_to_stay()]).await;
+        drop(first);
+        let mut second = server.accept(codec).await;
+        soon(client.peer().ping()).await.unwrap_err();
+        // Its future sends it once that can be done.
+        let call = tokio::spawn(InteropClient::new(&client).add(1, 2).start());
+        let options = json!({"19": 65536, "21": "BBBB", "23": 0, "25": 0});
+        second.send(&[json!([1, options])]).await;
+        // The first that comes is the call.
+        let id = second.next_call().await;
+        second.send(&[json!([7, id, 3])]).await;
+        assert_eq!(soon(call).await.unwrap(), Ok(3));
+    }
+}
+
+/// What comes out of one end of a connection that is played by hand.
+async fn received(transport: &mut MemoryTransport) -> Received {
+    let received = std::future::poll_fn(|cx| transport.poll_receive(cx));
+    received.await.unwrap()
+}
+
+fn say(transport: &mut MemoryTransport, frames: &[serde_json::Value]) {
+    let text = json!(frames).to_string();
+    transport.send(MessageKind::Text, text.as_bytes()).unwrap();
+}
+
+/// So that the other end, which goes by these signs of life, does not give the connection up.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_is_longer_than_the_interval_leaves_no_interval_without_a_sign_of_life() {
+    let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(60));
+    let (mut near, far) = memory::pair();
+    let (acceptor, driver) = connection::accept(
+        far,
+        Codec::Json,
+        Arc::new(Limits::default()),
+        Arc::new(Router::default()),
+        ConnectionInfo::default(),
+        Arc::new(Sessions::new(1)),
+    );
+    tokio::spawn(driver);
+    let hello = json!([0, {"31": 5_000, "33": 60_000}]);
+    say(&mut near, &[hello]);
+    assert!(matches!(received(&mut near).await, Received::Message(_)));
+    let began = Instant::now();
+    let mut last = began;
+    // It never answers.
+    while let Received::Message(_) = received(&mut near).await {
+        let quiet = last.elapsed();
+        assert!(quiet <= interval + Duration::from_millis(10), "{quiet:?}");
+        last = Instant::now();
+    }
+    let elapsed = began.elapsed();
+    // The end of the connection takes two seconds, since nobody answers.
+    let most = interval + timeout + Duration::from_millis(2_010);
+    assert!((timeout..=most).contains(&elapsed), "{elapsed:?}");
+    acceptor.closed().await;
+}
+
+/// Refuses to be asked again and again.
+struct Patient {
+    transport: MemoryTransport,
+    polled: usize,
+}
+
+impl Transport for Patient {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, TransportError>> {
+        self.polled += 1;
+        assert!(self.polled < 1_000, "the task is busy with nothing");
+        self.transport.poll_receive(cx)
+    }
+
+    fn send(&mut self, kind: MessageKind, message: &[u8]) -> Result<(), TransportError> {
+        self.transport.send(kind, message)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        self.transport.poll_flush(cx)
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        self.transport.close(code, reason);
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.transport.bytes_written()
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.transport.bytes_read()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_that_nobody_lives_to_see_keep_a_client_neither_busy_nor_from_its_work() {
+    let (near, mut far) = memory::pair();
+    let near = Patient {
+        transport: near,
+        polled: 0,
+    };
+    let (mut dialler, driver) = connection::dial(
+        near,
+        Codec::Json,
+        Arc::new(Limits::default()),
+        Arc::new(Router::default()),
+        ConnectionInfo::default(),
+        None,
+    );
+    let driver = tokio::spawn(driver);
+    assert!(matches!(received(&mut far).await, Received::Message(_)));
+    let most = u64::MAX;
+    let options = json!({"19": 65536, "21": "AAAA", "27": most, "31": most, "33": most});
+    say(&mut far, &[json!([1, options])]);
+    dialler.opened().await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    say(&mut far, &[json!([5, 4200, 0, {"1": most}])]);
+    let SessionChange::GoAway(going) = dialler.changed().await else {
+        panic!("not asked to go");
+    };
+    assert!(going.spread > Duration::from_secs(3600), "{going:?}");
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!driver.is_finished());
+    drop(far);
+    dialler.ended().await;
+}
+
+/// The same of a client as a whole, which has plans of its own.
+#[tokio::test]
+async fn a_client_works_with_a_server_that_names_the_longest_times() {
+    let most = u64::MAX;
+    let options = json!({"19": 65536, "21": "AAAA", "27": most, "31": most, "33": most});
+    for codec in Codec::ALL {
+        let server = RawServer::bind().await;
+        let quick = |client: ClientBuilder| client.reconnect(backoff());
+        let welcome = [json!([1, options])];
+        let (client, mut first) = server.client_of(codec, quick, &welcome).await;
+        let interop = InteropClient::new(&client);
+        let call = interop.add(1, 2).start();
+        let id = first.next_call().await;
+        drop(first);
+        // It comes back.
+        let mut resumed = options.clone();
+        resumed["23"] = 0.into();
+        resumed["25"] = 0.into();
+        let mut second = server.accept(codec).await;
+        second.send(&[json!([1, resumed])]).await;
+        assert_eq!(second.next_call().await, id);
+        second.send(&[json!([7, id, 3])]).await;
+        assert_eq!(soon(call).await, Ok(3));
+        // It is to leave at some time of the next million years, and can be closed before.
+        let leave = json!([5, 4200, 2, {"1": most}]);
+        second.send(&[leave]).await;
+        let waiting = interop.add(3, 4).timeout(Duration::from_millis(50)).start();
+        soon(waiting).await.unwrap_err();
+        assert!(client.state().is_ready());
+        soon(client.close()).await;
+    }
 }

@@ -24,6 +24,8 @@ mod metadata;
 mod negotiation;
 mod notifications;
 mod raw_client;
+mod raw_frames;
+mod raw_server;
 mod relay_itself;
 mod resume;
 mod services;

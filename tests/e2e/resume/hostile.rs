@@ -11,124 +11,9 @@ use wirecall::{Codec, Limits, Server, ServerHandle};
 use super::start;
 use crate::{
     raw_client::{Socket, closed, open},
+    raw_frames::{frames_of, is_counted, message},
     support::soon,
 };
-
-// ---- frames, written and read without the code under test
-
-/// Whether frames of this kind end with a payload.
-fn has_payload(kind: u64) -> bool {
-    [6, 7, 8, 9, 13, 14].contains(&kind)
-}
-
-fn is_counted(kind: u64) -> bool {
-    matches!(kind, 6..=13 | 15..=17)
-}
-
-/// MessagePack, in formats of one size for each type.
-fn pack(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.push(0xc0),
-        Value::Bool(value) => out.push(0xc2 | u8::from(*value)),
-        Value::Number(number) => {
-            out.push(0xcf);
-            out.extend(number.as_u64().unwrap().to_be_bytes());
-        }
-        Value::String(text) => {
-            out.push(0xdb);
-            out.extend((text.len() as u32).to_be_bytes());
-            out.extend(text.as_bytes());
-        }
-        Value::Array(values) => {
-            out.push(0xdd);
-            out.extend((values.len() as u32).to_be_bytes());
-            values.iter().for_each(|value| pack(value, out));
-        }
-        Value::Object(entries) => {
-            out.push(0xdf);
-            out.extend((entries.len() as u32).to_be_bytes());
-            for (key, value) in entries {
-                let number: u64 = key.parse().unwrap();
-                pack(&number.into(), out);
-                pack(value, out);
-            }
-        }
-    }
-}
-
-fn pack_frame(frame: &Value, out: &mut Vec<u8>) {
-    let fields = frame.as_array().unwrap();
-    if !has_payload(fields[0].as_u64().unwrap()) {
-        return pack(frame, out);
-    }
-    let (payload, fields) = fields.split_last().unwrap();
-    out.push(0xdd);
-    out.extend((fields.len() as u32 + 1).to_be_bytes());
-    fields.iter().for_each(|field| pack(field, out));
-    let mut body = Vec::new();
-    pack(payload, &mut body);
-    out.push(0xc6);
-    out.extend((body.len() as u32).to_be_bytes());
-    out.extend(body);
-}
-
-fn message(codec: Codec, frames: &[Value]) -> Message {
-    if codec == Codec::Json {
-        return Message::text(json!(frames).to_string());
-    }
-    let mut bytes = Vec::new();
-    for frame in frames {
-        pack_frame(frame, &mut bytes);
-    }
-    Message::binary(bytes)
-}
-
-/// As much of MessagePack as the server writes here. Payloads are left out.
-fn unpack(bytes: &mut &[u8]) -> Value {
-    fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
-        let (taken, rest) = bytes.split_at(length);
-        *bytes = rest;
-        taken
-    }
-    fn number(bytes: &mut &[u8], length: usize) -> u64 {
-        let taken = take(bytes, length);
-        taken
-            .iter()
-            .fold(0, |all, byte| all << 8 | u64::from(*byte))
-    }
-    let head = number(bytes, 1);
-    let (kind, length) = match head {
-        0x00..=0x7f => return head.into(),
-        0x80..=0x8f => ('m', head & 0xf),
-        0x90..=0x9f => ('a', head & 0xf),
-        0xa0..=0xbf => ('s', head & 0x1f),
-        0xc0 => return Value::Null,
-        0xc2 | 0xc3 => return (head == 0xc3).into(),
-        0xc4..=0xc6 => ('b', number(bytes, 1 << (head - 0xc4))),
-        0xcc..=0xcf => return number(bytes, 1 << (head - 0xcc)).into(),
-        0xd9..=0xdb => ('s', number(bytes, 1 << (head - 0xd9))),
-        0xdc | 0xdd => ('a', number(bytes, 2 << (head - 0xdc))),
-        other => panic!("{other:#x}"),
-    };
-    match kind {
-        'a' => (0..length).map(|_| unpack(bytes)).collect(),
-        'm' => {
-            let entry = |_| {
-                let key = unpack(bytes).to_string();
-                (key, unpack(bytes))
-            };
-            Value::Object((0..length).map(entry).collect())
-        }
-        's' => {
-            let text = take(bytes, length as usize);
-            String::from_utf8(text.to_vec()).unwrap().into()
-        }
-        _ => {
-            take(bytes, length as usize);
-            Value::Null
-        }
-    }
-}
 
 /// A client that counts as it should, and then says what it likes.
 struct Raw {
@@ -208,20 +93,8 @@ impl Raw {
         loop {
             while self.came.is_empty() {
                 match soon(self.socket.next()).await {
-                    Some(Ok(Message::Text(text))) => {
-                        let frames: Vec<Value> = serde_json::from_str(&text).unwrap();
-                        self.came = match frames.first() {
-                            Some(Value::Array(_)) => frames,
-                            _ => vec![frames.into()],
-                        };
-                    }
-                    Some(Ok(Message::Binary(bytes))) => {
-                        let mut rest = &bytes[..];
-                        while !rest.is_empty() {
-                            self.came.push(unpack(&mut rest));
-                        }
-                    }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Close(_))) => return None,
+                    Some(Ok(message)) => self.came = frames_of(message),
                     _ => return None,
                 }
             }
@@ -535,4 +408,91 @@ async fn thousands_of_resumes_leave_one_session() {
     sessions(&handle, 1).await;
     own.socket.close(None).await.unwrap();
     sessions(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn a_session_is_not_for_sockets_of_another_codec() {
+    let (address, _, handle) = start(Limits::default()).await;
+    for (codec, other) in [
+        (Codec::MessagePack, Codec::Json),
+        (Codec::Json, Codec::MessagePack),
+    ] {
+        let mut own = Raw::open(address, codec).await;
+        own.look_twice().await;
+        let claim = (own.token.as_str(), own.received, own.sent);
+        let (mut raw, reason) = refused(address, other, claim).await;
+        assert_eq!(reason, UNKNOWN);
+        raw.look_twice().await;
+        raw.socket.close(None).await.unwrap();
+        // The session has not noticed.
+        own.look_twice().await;
+        let mut own = own.resume(address).await;
+        own.look_twice().await;
+        own.socket.close(None).await.unwrap();
+    }
+    sessions(&handle, 0).await;
+}
+
+#[wirecall::service]
+trait Busy {
+    async fn work(&self) -> u64;
+}
+
+/// Its handlers keep the thread, so that a message of many calls is executed in several goes.
+#[derive(Clone, Default)]
+struct Worker(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Worker {
+    fn done(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Busy for Worker {
+    async fn work(&self) -> u64 {
+        std::thread::sleep(Duration::from_millis(5));
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// Whoever is asked to send a message again sends all of it, and none of it is executed twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_in_the_middle_of_a_message_goes_on_at_the_end_or_the_beginning_of_it() {
+    const CALLS: u64 = 60;
+    let worker = Worker::default();
+    let server = Server::builder().service(BusyServer::new(worker.clone()));
+    let server = server.bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(server.run());
+    for codec in Codec::ALL {
+        let mut own = Raw::open(address, codec).await;
+        let before = worker.done();
+        let calls: Vec<_> = (1..=CALLS)
+            .map(|slot| json!([6, 2 * slot + 1, "Busy.work", []]))
+            .collect();
+        own.send(&calls).await;
+        soon(async {
+            while worker.done() < before + 3 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let claim = (own.token.as_str(), own.received, own.sent);
+        let (mut next, welcome) = Raw::ask(address, codec, claim).await;
+        let received = welcome["23"].as_u64().unwrap();
+        assert!([0, CALLS].contains(&received), "{received}");
+        if received == 0 {
+            next.socket.send(message(codec, &calls)).await.unwrap();
+        }
+        let mut answered: Vec<u64> = Vec::new();
+        while answered.len() < calls.len() {
+            let answer = next.next().await;
+            assert_eq!(answer[0], 7, "{answer}");
+            answered.push(answer[1].as_u64().unwrap());
+        }
+        answered.sort_unstable();
+        answered.dedup();
+        assert_eq!(answered.len(), calls.len());
+        assert_eq!(worker.done(), before + CALLS);
+    }
 }

@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Poll, Wake, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,8 +19,8 @@ use crate::{
     method::Method,
     protocol::{
         Answer, Batch, CallId, Event, Events, Frame, Frames, Head, ItemQueue, MethodKind,
-        MethodRef, OptionsBuilder, Position, ProtocolError, Received, Resolve, Side, StreamCredit,
-        TOTAL_BYTES, Target,
+        MethodRef, Offer, OptionsBuilder, Position, ProtocolError, Received, Resolve, ResumeToken,
+        Side, StreamCredit, TOTAL_BYTES, Target,
         messagepack::{Plain, begin_item, begin_response, end_body, next_plain, put_request},
         outbox::{Outbox, WINDOW_BYTES},
     },
@@ -65,17 +66,32 @@ struct Pair {
 
 impl Pair {
     fn new(codec: Codec, limits: Limits) -> Self {
+        let mut pair = Pair::unopened(codec, limits);
+        pair.settle();
+        pair
+    }
+
+    /// Ends that keep what they have sent.
+    fn with_session(codec: Codec) -> Self {
+        let mut pair = Pair::unopened(codec, Limits::default());
+        pair.ends[ACCEPTOR].offer_resume(Offer {
+            token: ResumeToken::new("AAAA"),
+            window: Duration::from_secs(60),
+        });
+        pair.settle();
+        pair
+    }
+
+    fn unopened(codec: Codec, limits: Limits) -> Self {
         let limits = limits.default_deadline(None);
         let ends = [Side::Acceptor, Side::Dialler]
             .map(|side| Connection::new(side, codec, limits.clone()));
-        let mut pair = Pair {
+        Pair {
             codec,
             ends,
             methods: KINDS.map(|(name, _)| Method::new("Shapes", name)),
             requests: Vec::new(),
-        };
-        pair.settle();
-        pair
+        }
     }
 
     // ---- what goes from one end to the other
@@ -520,6 +536,104 @@ fn options_of_bodies_that_are_put_together_count_as_well() {
         })
         .collect();
     assert_eq!(codes, vec![Code::RESOURCE_EXHAUSTED.value(); CALLS - kept]);
+}
+
+// ---- sessions
+
+fn counted(heads: &[Head<'_>]) -> u64 {
+    heads.iter().filter(|head| head.is_counted()).count() as u64
+}
+
+/// W-RESUME-4: an answer is a write, and an acknowledgement costs nothing there.
+#[test]
+fn acknowledgements_go_along_with_answers_and_are_no_write_of_their_own() {
+    for codec in Codec::ALL {
+        let mut pair = Pair::with_session(codec);
+        let (mut sent, mut acknowledged) = (0, 0);
+        for _ in 0..640 {
+            let call = pair.call(MethodKind::Unary, Priority::Normal);
+            let messages = pair.pump(DIALLER);
+            sent += counted(&pair.heads(&messages));
+            assert!(!pair.ends[ACCEPTOR].has_output(), "an ACK by itself");
+            let mut frame = Vec::new();
+            let response = Head::Response { id: call.id };
+            Frame::with_payload(response.clone(), b"1").encode(codec, &mut frame);
+            let callee = &mut pair.ends[ACCEPTOR];
+            callee.answer_encoded(call.id, &frame, &mut Vec::new());
+            let is_due = sent - acknowledged >= 64;
+            let messages = pair.pump(ACCEPTOR);
+            let heads = pair.heads(&messages);
+            assert!(heads.contains(&response));
+            let ack = Head::Ack { count: sent };
+            assert_eq!(heads.contains(&ack), is_due, "{codec:?}: {heads:?}");
+            if is_due {
+                acknowledged = sent;
+            }
+            pair.take_answer(call.id);
+        }
+        assert!(acknowledged >= 576, "{codec:?}: {acknowledged}");
+    }
+}
+
+/// W-RESUME-4: where nothing else is written one comes once there is a lot, or after a while.
+#[test]
+fn what_is_not_answered_is_acknowledged_by_itself_once_there_is_a_lot_of_it() {
+    for codec in Codec::ALL {
+        let mut pair = Pair::with_session(codec);
+        let mut sent = 0;
+        while sent < 256 {
+            assert!(!pair.ends[ACCEPTOR].has_output(), "{codec:?}: {sent}");
+            pair.call(MethodKind::Unary, Priority::Normal);
+            let messages = pair.pump(DIALLER);
+            sent += counted(&pair.heads(&messages));
+        }
+        assert!(pair.ends[ACCEPTOR].has_output());
+        assert_eq!(pair.ends[ACCEPTOR].next_timeout(), None);
+        let messages = pair.pump(ACCEPTOR);
+        assert_eq!(pair.heads(&messages), [Head::Ack { count: sent }]);
+
+        pair.call(MethodKind::Unary, Priority::Normal);
+        pair.pump(DIALLER);
+        let callee = &mut pair.ends[ACCEPTOR];
+        let due = callee.next_timeout().expect("in a while");
+        assert!(!callee.has_output());
+        let mut events = Events::default();
+        callee.handle_timeout(due, &mut events).expect("goes on");
+        let messages = pair.pump(ACCEPTOR);
+        assert_eq!(pair.heads(&messages), [Head::Ack { count: sent + 1 }]);
+    }
+}
+
+/// Or the task would be busy until the session goes on.
+#[test]
+fn given_up_calls_of_a_session_that_waits_for_a_socket_ask_for_no_time() {
+    for given_up_before in [0, 300, 600] {
+        let mut pair = Pair::with_session(Codec::MessagePack);
+        let calls = [(); 600].map(|()| pair.call(MethodKind::Unary, Priority::Normal));
+        pair.pump(DIALLER);
+        let (before, after) = calls.split_at(given_up_before);
+        for call in before {
+            pair.abandon(call.id);
+        }
+        assert_eq!(
+            pair.ends[DIALLER].next_timeout().is_some(),
+            given_up_before == 600,
+            "the peer has a while to answer them"
+        );
+        pair.ends[DIALLER].suspend();
+        for call in after {
+            pair.abandon(call.id);
+        }
+        let mut now = Instant::now();
+        for _ in 0..10 {
+            let caller = &mut pair.ends[DIALLER];
+            assert!(caller.next_timeout().is_none_or(|next| next > now));
+            now += Duration::from_secs(60);
+            let mut events = Events::default();
+            caller.handle_timeout(now, &mut events).expect("goes on");
+        }
+        assert_eq!(pair.ends[DIALLER].next_timeout(), None);
+    }
 }
 
 // ---- frames as they are as a rule
