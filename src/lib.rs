@@ -11,6 +11,7 @@ pub use wirecall_client::{
 pub use wirecall_macros::{RpcError, service};
 #[cfg(feature = "server")]
 pub use wirecall_server::{
-    AuthRequest, Authenticator, BuildError, Credential, Drain, Drained, Server, ServerBuilder,
-    ServerHandle, StaticTokens, async_trait,
+    Audience, AuthRequest, Authenticator, BuildError, Credential, Drain, Drained, Hub, JoinError,
+    Missed, Presence, PresenceEvents, Server, ServerBuilder, ServerHandle, StaticTokens,
+    async_trait,
 };

@@ -155,9 +155,19 @@ impl<A> fmt::Debug for Notification<A> {
 }
 
 /// Many peers that are told the same thing: what a generated `ChatNotifier` is made of.
-#[derive(Clone, Debug)]
-pub struct Broadcast {
-    peers: Vec<Peer>,
+#[derive(Clone)]
+pub struct Broadcast(To);
+
+#[derive(Clone)]
+enum To {
+    Peers(Vec<Peer>),
+    Receivers(Arc<dyn Receivers>),
+}
+
+/// Who is to be told, found anew each time: an audience of a server's hub, as a rule.
+pub trait Receivers: fmt::Debug + Send + Sync + 'static {
+    /// The peers, and how many of those who are to be told are not there: [`Delivery::absent`].
+    fn find(&self) -> (Vec<Peer>, usize);
 }
 
 /// What became of a notification to many peers. Each of them counts once.
@@ -166,6 +176,10 @@ pub struct Broadcast {
 pub struct Delivery {
     /// Peers for which it was queued for writing.
     pub sent: usize,
+    /// Peers without a connection at the moment, for which it was queued: it is written, in order, when
+    /// they come back within [`Limits::resume_window`](crate::Limits::resume_window), and lost
+    /// otherwise. What waits is bounded by their credit, and beyond it they are `behind`.
+    pub suspended: usize,
     /// Peers that were left out, since they are behind: they have no credit left, or too much
     /// waits to be written to them.
     pub behind: usize,
@@ -173,13 +187,21 @@ pub struct Delivery {
     pub too_large: usize,
     /// Peers whose connection has ended.
     pub closed: usize,
+    /// Users and sessions that were addressed and are not there: tell them some other way, such as a
+    /// notification of their mobile phone. None where peers were named.
+    pub absent: usize,
 }
 
 impl Broadcast {
     /// To these peers.
     #[must_use]
     pub fn new(peers: Vec<Peer>) -> Self {
-        Broadcast { peers }
+        Broadcast(To::Peers(peers))
+    }
+
+    /// To those who are found when it is sent.
+    pub fn to(receivers: impl Receivers) -> Self {
+        Broadcast(To::Receivers(Arc::new(receivers)))
     }
 
     /// Encodes the notification once (for each codec in use) and queues it for each peer, without
@@ -198,21 +220,34 @@ impl Broadcast {
         arguments: &A,
     ) -> Result<Delivery, Status> {
         let method = methods.get(index);
+        let mut delivery = Delivery::default();
+        let found;
+        let peers = match &self.0 {
+            To::Peers(peers) => peers,
+            To::Receivers(receivers) => {
+                (found, delivery.absent) = receivers.find();
+                &found
+            }
+        };
         let mut encoded = [None, None];
-        for peer in &self.peers {
+        for peer in peers {
             let frame = &mut encoded[peer.codec() as usize];
             if frame.is_none() {
                 *frame = Some(encode_frame(peer.codec(), method, arguments)?);
             }
         }
-        let mut delivery = Delivery::default();
-        for peer in &self.peers {
+        for peer in peers {
             let Some(encoded) = &encoded[peer.codec() as usize] else {
                 continue;
             };
             let session = peer.session();
-            let sent = session.update(|state, _| state.connection.notify_encoded(method, encoded));
+            let (sent, is_suspended) = session.update(|state, _| {
+                let connection = &mut state.connection;
+                let sent = connection.notify_encoded(method, encoded);
+                (sent, connection.is_suspended())
+            });
             match sent {
+                Ok(true) if is_suspended => delivery.suspended += 1,
                 Ok(true) => delivery.sent += 1,
                 Ok(false) => delivery.behind += 1,
                 Err(status) if status.code() == Code::UNAVAILABLE => delivery.closed += 1,
@@ -220,6 +255,26 @@ impl Broadcast {
             }
         }
         Ok(delivery)
+    }
+}
+
+impl<I> From<I> for Broadcast
+where
+    I: IntoIterator,
+    I::Item: AsRef<Peer>,
+{
+    fn from(peers: I) -> Self {
+        let peers = peers.into_iter().map(|peer| peer.as_ref().clone());
+        Broadcast::new(peers.collect())
+    }
+}
+
+impl fmt::Debug for Broadcast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            To::Peers(peers) => f.debug_tuple("Broadcast").field(peers).finish(),
+            To::Receivers(receivers) => f.debug_tuple("Broadcast").field(receivers).finish(),
+        }
     }
 }
 

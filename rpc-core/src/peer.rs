@@ -1,6 +1,6 @@
 //! The other end of a connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -67,6 +67,13 @@ impl Peer {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.with_session(|session| session.identity())
+    }
+
+    /// Which session this is, among all of this process. A client's peer has another one after each
+    /// session that could not go on.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        self.with_session(|session| session.id)
     }
 
     /// How frames and bodies are encoded.
@@ -192,6 +199,17 @@ impl Peer {
             line.end(reason.clone());
         }
         self.with_session(|session| session.close(reason));
+    }
+}
+
+/// The number of a session, which no other one of this process has, whatever connections it goes over.
+/// Later ones are greater. It proves nothing: it may be shown and logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub(crate) u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

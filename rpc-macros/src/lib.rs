@@ -24,7 +24,7 @@ use proc_macro::TokenStream;
 /// - `ChatClient`, with a method for each one of the trait, to be called on any peer:
 ///   `ChatClient::new(&peer)`.
 /// - `ChatNotifier`, if the trait has `#[notify]` methods, which sends them to many peers:
-///   `ChatNotifier::to(peers)`.
+///   `ChatNotifier::to(peers)`, also `to(hub.user("alice"))`.
 ///
 /// ```
 /// use futures::{Stream, StreamExt as _, stream};

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router,
+    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, SessionId,
     connection::{self, Sessions},
     transport::{Transport, WebSocket, memory::MemoryTransport},
 };
@@ -21,6 +21,7 @@ use crate::{
     auth::{Doorkeeper, Entrance},
     credentials::Offered,
     crowd::{Crowd, Place},
+    hub::Hub,
     negotiation::Offer,
     placed::Placed,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Connections {
     pub(crate) offer: Offer,
     pub(crate) entrance: Entrance,
     pub(crate) crowd: Arc<Crowd>,
+    /// Those that are in, by their users and groups.
+    pub(crate) hub: Hub,
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -82,11 +85,16 @@ pub(crate) struct TooMany;
 struct Entry {
     connections: Arc<Connections>,
     key: u64,
+    session: SessionId,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.connections.lock().open.remove(&self.key);
+        let peer = self.connections.lock().open.remove(&self.key);
+        // Dropped without the lock.
+        drop(peer);
+        // As a rule it has left when it ended.
+        self.connections.hub.forget(self.session);
     }
 }
 
@@ -96,6 +104,7 @@ impl Connections {
         limits: Limits,
         offer: Offer,
         entrance: Entrance,
+        hub: Hub,
         max_connections: usize,
     ) -> Self {
         Connections {
@@ -104,6 +113,7 @@ impl Connections {
             offer,
             entrance,
             crowd: Arc::default(),
+            hub,
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -148,7 +158,9 @@ impl Connections {
 
     fn drive(self: Arc<Self>, peer: Peer, driver: impl Future<Output = ()> + Send + 'static) {
         let tasks = self.tasks.clone();
+        connection::watch(&peer, self.hub.watcher());
         let entry = Entry {
+            session: peer.session_id(),
             key: self.enter(peer),
             connections: self,
         };

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use wirecall_core::{CloseCode, Peer};
 
-use crate::connections::Connections;
+use crate::{connections::Connections, hub::Hub};
 
 /// How often the connections are looked at that have not left.
 const LOOK: Duration = Duration::from_millis(20);
@@ -83,6 +83,12 @@ impl ServerHandle {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.connections.peers().len()
+    }
+
+    /// Who is there, and how to reach them.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        self.connections.hub.clone()
     }
 
     /// Ends all sessions of this user at once, those included that wait for their clients, and says how

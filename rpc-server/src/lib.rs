@@ -3,6 +3,7 @@
 //!
 //! - `server`: [`ServerBuilder`] and [`Server`], and its listeners
 //! - `connections`: those that are open
+//! - `hub`: who is there, and how to reach them
 //! - `drain`: how a server leaves
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
@@ -18,6 +19,7 @@ mod credentials;
 mod crowd;
 mod drain;
 mod http;
+mod hub;
 mod negotiation;
 mod placed;
 mod server;
@@ -25,4 +27,5 @@ mod server;
 pub use async_trait::async_trait;
 pub use auth::{AuthRequest, Authenticator, Credential, StaticTokens};
 pub use drain::{Drain, Drained, ServerHandle};
+pub use hub::{Audience, Hub, JoinError, Missed, Presence, PresenceEvents};
 pub use server::{BuildError, Server, ServerBuilder};

@@ -18,6 +18,7 @@ use crate::{
     credentials::Offered,
     drain::ServerHandle,
     http,
+    hub::Hub,
     negotiation::Offer,
 };
 
@@ -37,6 +38,7 @@ pub struct ServerBuilder {
     results: KeptResults,
     offer: Offer,
     entrance: Entrance,
+    hub: Hub,
     max_connections: usize,
 }
 
@@ -137,6 +139,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Has this hub know the sessions: for a service that keeps a clone of it. Several servers may have
+    /// the same one. A server that is given none has its own, see [`Server::hub`].
+    pub fn hub(mut self, hub: &Hub) -> Self {
+        self.hub = hub.clone();
+        self
+    }
+
     /// How many connections there may be at a time, plain HTTP included. 10,000 by default. What
     /// comes beyond is answered with 503. A connection that is no WebSocket after a minute ends.
     pub fn max_connections(mut self, max_connections: usize) -> Self {
@@ -185,6 +194,7 @@ impl ServerBuilder {
                 self.limits,
                 self.offer,
                 self.entrance,
+                self.hub,
                 self.max_connections,
             )),
         })
@@ -231,6 +241,7 @@ impl Server {
                 cookie: None,
                 max_unauthenticated: 100,
             },
+            hub: Hub::new(),
             max_connections: 10_000,
         }
     }
@@ -283,6 +294,12 @@ impl Server {
         ServerHandle {
             connections: self.connections.clone(),
         }
+    }
+
+    /// Who is there, and how to reach them.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        self.connections.hub.clone()
     }
 
     /// Accepts connections until the future is dropped; then those that are open go on, on their

@@ -16,6 +16,7 @@ mod fate;
 mod heartbeat;
 mod herd;
 mod hostile;
+mod hub;
 mod idempotency;
 mod identity;
 mod large_bodies;

@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use super::{
+    Watcher,
     sessions::{Place, Sessions},
     shared::{Shared, State},
 };
@@ -428,6 +429,12 @@ impl<T: Transport> Driver<T> {
         self.work.events.queue = queue;
     }
 
+    fn tell_watcher(&self, tell: impl FnOnce(&dyn Watcher, &Peer)) {
+        if let Some(watcher) = self.shared.watcher.get() {
+            tell(&**watcher, &Peer::new(self.shared.clone()));
+        }
+    }
+
     fn open(&mut self) {
         self.hello_deadline = None;
         let mut state = self.shared.lock();
@@ -436,6 +443,7 @@ impl<T: Transport> Driver<T> {
         self.max_body_bytes = state.connection.max_outgoing_body_bytes();
         drop(state);
         self.register();
+        self.tell_watcher(|watcher, peer| watcher.opened(peer));
         self.begin_life();
         self.shared.changed.notify_waiters();
     }

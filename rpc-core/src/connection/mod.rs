@@ -7,6 +7,7 @@ mod gate;
 mod session;
 mod sessions;
 mod shared;
+mod watcher;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use session::{LineHandle, Session, SessionChange};
 use sessions::Place;
 pub use sessions::Sessions;
 pub(crate) use shared::Shared;
+pub use watcher::{Watcher, watch};
 
 /// Sets up the acceptor's end of a connection on a transport that is up: returns the peer at its
 /// other end, and what drives the connection.

@@ -4,8 +4,8 @@ use std::{
     fmt,
     future::poll_fn,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use super::Watcher;
 use crate::{
     body::Codec,
     close::CloseReason,
@@ -24,13 +25,18 @@ use crate::{
     limits::Limits,
     line::{Line, LineRef, NextSession},
     metadata::Metadata,
+    peer::SessionId,
     protocol::{CallId, Connection, Side},
     scratch,
     status::{Code, Status},
 };
 
+/// The number of the next session of this process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 /// One connection, as everyone but its own task sees it.
 pub(crate) struct Shared {
+    pub(crate) id: SessionId,
     state: Mutex<State>,
     pub(crate) side: Side,
     pub(crate) codec: Codec,
@@ -43,6 +49,8 @@ pub(crate) struct Shared {
     /// For a client: what its calls wait for when this session ends.
     pub(crate) line: LineRef,
     fails_fast: AtomicBool,
+    /// Acceptor: told when the session opens and when it ends.
+    pub(crate) watcher: OnceLock<Arc<dyn Watcher>>,
     /// Told when the connection opens and when it closes.
     pub(crate) changed: Notify,
 }
@@ -89,6 +97,7 @@ pub(crate) struct State {
 impl Shared {
     pub(crate) fn new(side: Side, codec: Codec, limits: Arc<Limits>, info: ConnectionInfo) -> Self {
         Shared {
+            id: SessionId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
             state: Mutex::new(State {
                 connection: Connection::new(side, codec, limits.clone()),
                 driver: None,
@@ -115,6 +124,7 @@ impl Shared {
             identity: Mutex::new(None),
             line: LineRef::default(),
             fails_fast: AtomicBool::new(false),
+            watcher: OnceLock::new(),
             changed: Notify::new(),
         }
     }

@@ -62,23 +62,17 @@ fn inherent<'a>(
     quote! {
         #[allow(dead_code, deprecated, clippy::too_many_arguments, clippy::type_complexity)]
         impl #parameters #notifier #arguments #conditions {
-            /// Sends to these peers.
+            /// Sends to these peers, or to an audience of a hub.
             #[must_use]
             #visibility fn to(
-                audience: impl ::core::iter::IntoIterator<
-                    Item: ::core::convert::AsRef<#private::Peer>,
-                >,
+                audience: impl ::core::convert::Into<#private::Broadcast>,
             ) -> Self {
                 static METHODS: ::std::sync::LazyLock<::std::sync::Arc<[#private::Method]>> =
                     ::std::sync::LazyLock::new(|| {
                         #private::Methods::table(#wire_name, &[#(#stub_methods),*])
                     });
-                let peers = ::core::iter::Iterator::map(
-                    ::core::iter::IntoIterator::into_iter(audience),
-                    |peer| ::core::clone::Clone::clone(::core::convert::AsRef::as_ref(&peer)),
-                );
                 Self {
-                    audience: #private::Broadcast::new(::core::iter::Iterator::collect(peers)),
+                    audience: ::core::convert::Into::into(audience),
                     methods: #private::Methods::from_static(&METHODS),
                     #marker
                 }

@@ -42,6 +42,7 @@ impl<T: Transport> Driver<T> {
         self.deferred.clear();
         self.dispatchers.clear();
         self.shared.changed.notify_waiters();
+        self.tell_watcher(|watcher, peer| watcher.ended(peer));
         if let Some(code) = goodbye {
             let _ = self.transmit();
             if let Some(transport) = &mut self.transport {
