@@ -3,7 +3,9 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll},
 };
 
 use tokio::{
@@ -88,6 +90,23 @@ struct Entry {
     session: SessionId,
 }
 
+/// The task of a session. By hand, since an `async` block that awaits the driver has room for two of
+/// them: what it was given, and what it awaits.
+struct Running<D> {
+    driver: D,
+    /// Dropped after the driver.
+    _entry: Entry,
+}
+
+impl<D: Future<Output = ()> + Unpin> Future for Running<D> {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.driver).poll(cx)
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let peer = self.connections.lock().open.remove(&self.key);
@@ -156,7 +175,10 @@ impl Connections {
         }
     }
 
-    fn drive(self: Arc<Self>, peer: Peer, driver: impl Future<Output = ()> + Send + 'static) {
+    fn drive<D>(self: Arc<Self>, peer: Peer, driver: D)
+    where
+        D: Future<Output = ()> + Send + Unpin + 'static,
+    {
         let tasks = self.tasks.clone();
         connection::watch(&peer, self.hub.watcher());
         let entry = Entry {
@@ -164,9 +186,9 @@ impl Connections {
             key: self.enter(peer),
             connections: self,
         };
-        tasks.spawn(async move {
-            let _entry = entry;
-            driver.await;
+        tasks.spawn(Running {
+            driver,
+            _entry: entry,
         });
     }
 
