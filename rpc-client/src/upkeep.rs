@@ -138,7 +138,7 @@ impl Dialler {
             info,
             token,
         } = linked;
-        let (session, driver) = connection::dial_as(
+        let (session, driver) = connection::dial(
             token,
             link,
             codec,

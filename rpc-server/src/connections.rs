@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
     CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, SessionId,
-    connection::{self, Sessions},
+    connection::{self, Gate, Sessions},
     transport::{Transport, WebSocket, memory::MemoryTransport},
 };
 
@@ -160,25 +160,11 @@ impl Connections {
         };
         let (limits, router) = (self.limits.clone(), self.router.clone());
         let sessions = T::sessions(&self).clone();
-        match self.entrance.authenticator.clone() {
-            None => {
-                let (peer, driver) =
-                    connection::accept(transport, codec, limits, router, info, sessions);
-                self.drive(peer, driver);
-            }
-            Some(authenticator) => {
-                let gate = Box::new(Doorkeeper::new(authenticator, offered, outside));
-                let (peer, driver) =
-                    connection::accept_at(gate, transport, codec, limits, router, info, sessions);
-                self.drive(peer, driver);
-            }
-        }
-    }
-
-    fn drive<D>(self: Arc<Self>, peer: Peer, driver: D)
-    where
-        D: Future<Output = ()> + Send + Unpin + 'static,
-    {
+        let gate = self.entrance.authenticator.clone().map(|authenticator| {
+            Box::new(Doorkeeper::new(authenticator, offered, outside)) as Box<dyn Gate>
+        });
+        let (peer, driver) =
+            connection::accept(gate, transport, codec, limits, router, info, sessions);
         let tasks = self.tasks.clone();
         connection::watch(&peer, self.hub.watcher());
         let entry = Entry {

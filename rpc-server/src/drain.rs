@@ -108,6 +108,12 @@ impl ServerHandle {
         ended
     }
 
+    /// Whether clients may come. What `GET /readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.connections.not_ready.is_cancelled()
+    }
+
     /// Leaves: `GET /readyz` answers 503 from now on and upgrades are refused; clients are told to
     /// take their calls elsewhere (GOAWAY), and finish here what they have begun. New calls of those
     /// who do not listen are refused as not executed. Ends when the last one has gone, or when the

@@ -188,6 +188,7 @@ async fn silent() -> (Peer, Arc<AtomicBool>, Arc<AtomicU64>) {
         written: written.clone(),
     };
     let (session, driver) = connection::dial(
+        None,
         transport,
         Codec::Json,
         Arc::new(Limits::default()),

@@ -34,10 +34,16 @@ async fn client(address: SocketAddr, codec: Codec) -> Client {
 
 /// Begins to drain, and lets it go on meanwhile.
 async fn drain(handle: &ServerHandle, drain: Drain) -> JoinHandle<Drained> {
-    let handle = handle.clone();
-    let draining = tokio::spawn(async move { handle.drain(drain).await });
-    // So that it has begun.
-    sleep(Duration::from_millis(30)).await;
+    let draining = {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.drain(drain).await })
+    };
+    soon(async {
+        while handle.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     draining
 }
 

@@ -106,6 +106,7 @@ impl Pair {
         });
         let sessions = Arc::new(Sessions::new(1));
         let (acceptor, driver) = connection::accept(
+            None,
             far,
             Codec::MessagePack,
             Arc::new(Limits::default()),
@@ -115,6 +116,7 @@ impl Pair {
         );
         tokio::spawn(driver);
         let (dialler, driver) = connection::dial(
+            None,
             near,
             Codec::MessagePack,
             Arc::new(limits),
@@ -479,6 +481,7 @@ async fn a_timeout_that_is_longer_than_the_interval_leaves_no_interval_without_a
     let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(60));
     let (mut near, far) = memory::pair();
     let (acceptor, driver) = connection::accept(
+        None,
         far,
         Codec::Json,
         Arc::new(Limits::default()),
@@ -547,6 +550,7 @@ async fn times_that_nobody_lives_to_see_keep_a_client_neither_busy_nor_from_its_
         polled: 0,
     };
     let (mut dialler, driver) = connection::dial(
+        None,
         near,
         Codec::Json,
         Arc::new(Limits::default()),

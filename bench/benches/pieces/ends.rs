@@ -61,13 +61,13 @@ impl End {
         let info = ConnectionInfo::default();
         let (peer, driver) = match side {
             Side::Dialler => {
-                let (session, driver) = connection::dial(near, codec, limits, router, info, None);
+                let (session, driver) = connection::dial(None, near, codec, limits, router, info, None);
                 (session.peer(), driver.boxed())
             }
             Side::Acceptor => {
                 let sessions = Arc::new(Sessions::new(1));
                 let (peer, driver) =
-                    connection::accept(near, codec, limits, router, info, sessions);
+                    connection::accept(None, near, codec, limits, router, info, sessions);
                 (peer, driver.boxed())
             }
         };

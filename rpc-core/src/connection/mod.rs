@@ -37,9 +37,11 @@ pub use watcher::{Watcher, watch};
 /// The driver is to be spawned, and ends with the session, after the closing handshake. Dropping
 /// it ends the session at once. It needs a tokio runtime with its time enabled.
 ///
-/// A dialler may go on with one of the `sessions` instead of beginning a new one. Then the driver
-/// ends, and the transport is driven by that session's.
+/// With a `gate` nothing of the dialler is executed before that has said who it is. A dialler may go
+/// on with one of the `sessions` instead of beginning a new one. Then the driver ends, and the
+/// transport is driven by that session's.
 pub fn accept<T: Transport>(
+    gate: Option<Box<dyn Gate>>,
     transport: T,
     codec: Codec,
     limits: Arc<Limits>,
@@ -47,36 +49,12 @@ pub fn accept<T: Transport>(
     info: ConnectionInfo,
     sessions: Arc<Sessions<T>>,
 ) -> (Peer, impl Future<Output = ()> + Send + Unpin + 'static) {
-    set_up(transport, codec, limits, router, info, sessions)
-}
-
-/// Like [`accept`], for an acceptor that wants to know who its diallers are: nothing of them is
-/// executed before the `gate` has said so.
-pub fn accept_at<T: Transport>(
-    gate: Box<dyn Gate>,
-    transport: T,
-    codec: Codec,
-    limits: Arc<Limits>,
-    router: Arc<Router>,
-    info: ConnectionInfo,
-    sessions: Arc<Sessions<T>>,
-) -> (Peer, impl Future<Output = ()> + Send + Unpin + 'static) {
-    let (peer, mut driver) = set_up(transport, codec, limits, router, info, sessions);
-    driver.stand_at(gate);
-    (peer, driver)
-}
-
-fn set_up<T: Transport>(
-    transport: T,
-    codec: Codec,
-    limits: Arc<Limits>,
-    router: Arc<Router>,
-    info: ConnectionInfo,
-    sessions: Arc<Sessions<T>>,
-) -> (Peer, Driver<T>) {
     let shared = Arc::new(Shared::new(Side::Acceptor, codec, limits, info));
     let place = Arc::new(Place::new(shared.clone()));
-    let driver = Driver::new(transport, place, Some(sessions), router);
+    let mut driver = Driver::new(transport, place, Some(sessions), router);
+    if let Some(gate) = gate {
+        driver.stand_at(gate);
+    }
     (Peer::new(shared), driver)
 }
 
@@ -86,24 +64,9 @@ fn set_up<T: Transport>(
 /// The driver is to be spawned, and ends with the session, after the closing handshake. Dropping
 /// it ends the session at once. It needs a tokio runtime with its time enabled.
 ///
-/// `answer` is what the acceptor has said already, to a HELLO that asked for another session; see
-/// [`Session::take_transport`].
+/// The `token` says who the dialler is. `answer` is what the acceptor has said already, to a HELLO
+/// that asked for another session; see [`Session::take_transport`].
 pub fn dial<T: Transport>(
-    transport: T,
-    codec: Codec,
-    limits: Arc<Limits>,
-    router: Arc<Router>,
-    info: ConnectionInfo,
-    answer: Option<Bytes>,
-) -> (
-    Session<T>,
-    impl Future<Output = ()> + Send + Unpin + 'static,
-) {
-    dial_as(None, transport, codec, limits, router, info, answer)
-}
-
-/// Like [`dial`], for a dialler that says who it is.
-pub fn dial_as<T: Transport>(
     token: Option<Token>,
     transport: T,
     codec: Codec,
