@@ -61,7 +61,8 @@ impl End {
         let info = ConnectionInfo::default();
         let (peer, driver) = match side {
             Side::Dialler => {
-                let (session, driver) = connection::dial(None, near, codec, limits, router, info, None);
+                let (session, driver) =
+                    connection::dial(None, near, codec, limits, router, info, None);
                 (session.peer(), driver.boxed())
             }
             Side::Acceptor => {
