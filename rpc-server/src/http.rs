@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,6 +32,15 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the request in progress may take, once the connection must not stay HTTP.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Headers of every upgrade (RFC 6455 §4.1) that say nothing about who asks for it.
+const UPGRADE_HEADERS: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+];
 
 /// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -192,9 +201,13 @@ fn copy_of_uri(uri: &Uri) -> Uri {
     Uri::try_from(path_and_query).unwrap_or_default()
 }
 
+/// The request's headers, without those that only say how to become a WebSocket: they live for as
+/// long as the connection.
 fn copy_of_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut copy = HeaderMap::with_capacity(headers.keys_len());
-    for (name, value) in headers {
+    let is_kept = |name: &HeaderName| !UPGRADE_HEADERS.contains(name);
+    let kept = headers.keys().filter(|name| is_kept(name)).count();
+    let mut copy = HeaderMap::with_capacity(kept);
+    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
         // What was a value before is one again.
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             copy.append(name, value);

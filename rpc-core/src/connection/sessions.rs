@@ -31,8 +31,8 @@ pub(crate) struct Handover<T> {
 /// One session, as those see it who have a transport for it.
 pub(crate) struct Place<T> {
     pub(super) shared: Arc<Shared>,
-    /// A transport on its way to the session's task, or back from it.
-    pub(super) handover: Mutex<Option<Handover<T>>>,
+    /// A transport on its way to the session's task, or back from it. Seldom there.
+    pub(super) handover: Mutex<Option<Box<Handover<T>>>>,
 }
 
 impl<T> Place<T> {
@@ -103,14 +103,16 @@ impl<T> Place<T> {
     /// Another one that was waiting is returned, to be dropped without a lock: it came earlier, and is
     /// of no use.
     pub(super) fn put(&self, handover: Handover<T>) -> Option<Handover<T>> {
-        self.lock().replace(handover)
+        let before = self.lock().replace(Box::new(handover));
+        before.map(|before| *before)
     }
 
     pub(crate) fn take(&self) -> Option<Handover<T>> {
-        self.lock().take()
+        let taken = self.lock().take();
+        taken.map(|taken| *taken)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Handover<T>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Handover<T>>>> {
         self.handover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

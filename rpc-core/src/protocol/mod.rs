@@ -31,6 +31,7 @@ mod interleaving;
 mod item_queue;
 mod json;
 mod large;
+mod levels;
 mod messagepack;
 mod options;
 mod outbox;

@@ -9,6 +9,7 @@ use super::{
     frame::{CallId, ChunkState, Frame, Head},
     handshake::PeerLimits,
     large::{self, Aborted, FIRST_PIECE_BYTES, LargeBodies, Output},
+    levels::Levels,
     packer::{Batch, Packer},
     replay::{Gap, Replay},
 };
@@ -32,8 +33,8 @@ pub(super) const WINDOW_BYTES: usize = 1 << 20;
 pub(super) struct Outbox {
     codec: Codec,
     /// What belongs to the socket rather than to the session, and is not counted. It goes before
-    /// all else.
-    signals: Packer,
+    /// all else, and is seldom there.
+    signals: Option<Box<Packer>>,
     /// Whether nothing but signals may go.
     held: bool,
     /// What was sent and may have to be sent again. That goes next.
@@ -41,7 +42,7 @@ pub(super) struct Outbox {
     /// What belongs to no call, and goes before the calls.
     control: Packer,
     /// Frames of calls, and notifications, by [`Priority`].
-    levels: [Packer; 3],
+    levels: Levels,
     /// Bodies that go in pieces.
     large: LargeBodies,
     /// Bytes of messages that may be sent. The last one may overshoot them.
@@ -54,11 +55,11 @@ impl Outbox {
     pub(super) fn new(codec: Codec) -> Self {
         Outbox {
             codec,
-            signals: Packer::new(codec),
+            signals: None,
             held: false,
             replay: Replay::default(),
             control: Packer::new(codec),
-            levels: Priority::DESCENDING.map(|_| Packer::new(codec)),
+            levels: Levels::new(codec),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
             window: WINDOW_BYTES as i64,
             takes: 0,
@@ -69,7 +70,8 @@ impl Outbox {
 
     /// Frames share a message only as long as it has no more bytes than this.
     pub(super) fn limit_messages(&mut self, max_bytes: usize) {
-        let ahead = [&mut self.signals, &mut self.control];
+        let ahead = [&mut self.control].into_iter();
+        let ahead = ahead.chain(self.signals.as_deref_mut());
         for packer in self.levels.iter_mut().chain(ahead) {
             packer.limit_messages(max_bytes);
         }
@@ -96,12 +98,12 @@ impl Outbox {
 
     /// Drops what belongs to the socket and was not sent.
     pub(super) fn forget_signals(&mut self) {
-        self.signals.clear();
+        self.signals = None;
     }
 
     /// The socket is gone: what belonged to it is dropped, and all else waits.
     pub(super) fn hold(&mut self) {
-        self.signals.clear();
+        self.signals = None;
         self.held = true;
     }
 
@@ -141,14 +143,18 @@ impl Outbox {
         debug_assert!(frame.head.is_control(), "{frame:?}");
         match frame.head.is_counted() {
             true => self.control.push(frame),
-            false => self.signals.push(frame),
+            false => {
+                let control = &self.control;
+                let signals = self.signals.get_or_insert_with(|| Box::new(control.like()));
+                signals.push(frame);
+            }
         }
     }
 
     /// Appends a frame of a call that has no body, and need not wait behind one.
     #[inline]
     pub(super) fn push(&mut self, priority: Priority, frame: &Frame<'_>) {
-        self.levels[priority as usize].push(frame);
+        self.levels.open(priority).push(frame);
     }
 
     /// Appends a frame whose body may be of any size; `frame` itself has none. It waits behind a
@@ -163,7 +169,7 @@ impl Outbox {
             ..frame
         };
         match large::key(&frame.head).filter(|key| self.large.contains(*key)) {
-            None => self.levels[priority as usize].push(&frame),
+            None => self.levels.open(priority).push(&frame),
             Some(key) => {
                 let mut encoded = Vec::new();
                 frame.encode(self.codec, &mut encoded);
@@ -176,7 +182,7 @@ impl Outbox {
     /// Appends a REQUEST as it is as a rule: by its method's alias, without options, and small.
     #[inline]
     pub(super) fn push_request(&mut self, priority: Priority, id: CallId, alias: u64, body: &[u8]) {
-        self.levels[priority as usize].push_request(id, alias, body);
+        self.levels.open(priority).push_request(id, alias, body);
     }
 
     /// Appends a frame whose body is larger than one piece.
@@ -199,7 +205,7 @@ impl Outbox {
         if self.large.contains(key) {
             self.large.follow_encoded(key, encoded, true);
         } else {
-            self.levels[priority as usize].push_encoded(encoded, true);
+            self.levels.open(priority).push_encoded(encoded, true);
         }
     }
 
@@ -227,7 +233,7 @@ impl Outbox {
 
     fn begin_large(&mut self) {
         while let Some((priority, first)) = self.large.begin_next() {
-            self.levels[priority as usize].push_encoded(&first, true);
+            self.levels.open(priority).push_encoded(&first, true);
         }
     }
 
@@ -236,8 +242,8 @@ impl Outbox {
     /// Bytes of frames that wait, without the bodies that go in pieces.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        let levels: usize = self.levels.iter().map(Packer::len).sum();
-        self.signals.len() + self.control.len() + levels
+        let signals = self.signals.as_ref().map_or(0, |signals| signals.len());
+        signals + self.control.len() + self.levels.len()
     }
 
     /// Bytes of large bodies that wait.
@@ -250,12 +256,18 @@ impl Outbox {
     #[inline]
     pub(super) fn has_output(&self) -> bool {
         if self.held {
-            return !self.signals.is_empty();
+            return self.has_signals();
         }
-        !self.signals.is_empty()
+        self.has_signals()
             || self.replay.is_restarted()
             || (self.replay.has_room()
                 && (!self.control.is_empty() || (self.window > 0 && self.has_calls())))
+    }
+
+    #[inline]
+    fn has_signals(&self) -> bool {
+        let signals = self.signals.as_ref();
+        signals.is_some_and(|signals| !signals.is_empty())
     }
 
     /// Whether something waits until the peer has taken in what was sent before.
@@ -267,19 +279,21 @@ impl Outbox {
     /// Whether frames of calls wait, or notifications.
     #[inline]
     pub(super) fn has_calls(&self) -> bool {
-        !self.large.is_empty() || self.levels.iter().any(|level| !level.is_empty())
+        !self.large.is_empty() || !self.levels.is_empty()
     }
 
     /// The number of the next counted frame of this priority, for [`Outbox::has_taken`].
     #[inline]
     pub(super) fn next_counted(&self, priority: Priority) -> u64 {
-        self.levels[priority as usize].next_counted()
+        self.levels.get(priority).map_or(1, Packer::next_counted)
     }
 
     /// Whether this frame was handed out to be written.
     #[inline]
     pub(super) fn has_taken(&self, priority: Priority, counted: u64) -> bool {
-        self.levels[priority as usize].has_taken(counted)
+        self.levels
+            .get(priority)
+            .is_some_and(|level| level.has_taken(counted))
     }
 
     // ---- what goes
@@ -290,7 +304,9 @@ impl Outbox {
     #[inline]
     pub(super) fn take(&mut self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
-        self.signals.take(batch);
+        if let Some(signals) = &mut self.signals {
+            signals.take(batch);
+        }
         if self.held {
             return;
         }
@@ -311,7 +327,7 @@ impl Outbox {
         let control = batch.len();
         if control == 0 && self.window > 0 && self.is_in_order() {
             // As a rule. Nothing is copied.
-            for level in &mut self.levels {
+            for level in self.levels.iter_mut() {
                 level.take(batch);
             }
             self.window -= batch.len() as i64;
@@ -326,7 +342,9 @@ impl Outbox {
         for priority in order {
             let before = batch.len();
             self.add_pieces(priority, before, batch);
-            let level = &mut self.levels[priority as usize];
+            let Some(level) = self.levels.get_mut(priority) else {
+                continue;
+            };
             while self.window > 0 && (batch.len() == before || batch.len() < BATCH_BYTES) {
                 let taken = level.take_message(batch);
                 if taken == 0 {
@@ -339,13 +357,15 @@ impl Outbox {
 
     /// Moves all frames that wait into `batch`, but no further pieces of large bodies.
     pub(super) fn take_rest(&mut self, batch: &mut Batch) {
-        self.signals.take(batch);
+        if let Some(signals) = &mut self.signals {
+            signals.take(batch);
+        }
         if self.held {
             return;
         }
         self.replay.take(batch, usize::MAX);
         self.control.take(batch);
-        for level in &mut self.levels {
+        for level in self.levels.iter_mut() {
             level.take(batch);
         }
     }
@@ -353,9 +373,13 @@ impl Outbox {
     /// Leaves buffers that are empty to the thread.
     #[inline]
     pub(super) fn give_back_buffers(&mut self) {
-        let ahead = [&mut self.signals, &mut self.control];
-        for packer in self.levels.iter_mut().chain(ahead) {
+        for packer in self.levels.iter_mut() {
             packer.give_back_buffer();
+        }
+        self.control.give_back_buffer();
+        if let Some(signals) = self.signals.as_mut().filter(|signals| signals.is_empty()) {
+            signals.give_back_buffer();
+            self.signals = None;
         }
     }
 
@@ -379,11 +403,12 @@ impl Outbox {
         let mut is_first = true;
         while *window > 0
             && large.contains_priority(priority)
-            && (is_first || before + levels[priority as usize].len() < PIECES_A_BATCH_BYTES)
+            && (is_first
+                || before + levels.get(priority).map_or(0, Packer::len) < PIECES_A_BATCH_BYTES)
         {
             is_first = false;
             let sent = large.next_piece(*codec, priority, |priority, output| {
-                let level = &mut levels[priority as usize];
+                let level = levels.open(priority);
                 match output {
                     Output::Frame(frame) => level.push(frame),
                     Output::Encoded(encoded, is_counted) => level.push_encoded(encoded, is_counted),

@@ -80,6 +80,14 @@ impl Packer {
         }
     }
 
+    /// Another one for the same connection, with nothing in it.
+    pub(super) fn like(&self) -> Self {
+        Packer {
+            max_message_bytes: self.max_message_bytes,
+            ..Packer::new(self.codec)
+        }
+    }
+
     /// Frames share a message only as long as it has no more bytes than this.
     pub fn limit_messages(&mut self, max_bytes: usize) {
         self.max_message_bytes = max_bytes;
@@ -183,14 +191,6 @@ impl Packer {
         if self.bytes.is_empty() && self.bytes.capacity() > 0 {
             scratch::put_output(std::mem::take(&mut self.bytes));
         }
-    }
-
-    /// Forgets what waits. None of it may be counted.
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.closed.clear();
-        self.taken = 0;
-        self.open = Packed::default();
     }
 
     /// How many bytes wait.

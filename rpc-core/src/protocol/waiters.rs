@@ -15,12 +15,18 @@ pub(crate) type Ticket = usize;
 /// The queue. Whoever is let in holds one place until it has taken it or left.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
+    waiting: usize,
+    admitted: usize,
+    /// Made when somebody has to wait: most connections never have one.
+    queue: Option<Box<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
     tickets: Slots,
     places: Vec<Place>,
     /// In order; those who have left stay until it would be their turn.
-    queue: VecDeque<Ticket>,
-    waiting: usize,
-    admitted: usize,
+    order: VecDeque<Ticket>,
     next_deadline: Option<Instant>,
 }
 
@@ -42,7 +48,7 @@ impl Waiters {
 
     /// How long the queue is, with those who have left it since it was last tidied up.
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.order.len())
     }
 
     /// Places that are promised.
@@ -53,28 +59,15 @@ impl Waiters {
 
     /// Joins at the end.
     pub(super) fn join(&mut self, waker: Waker, deadline: Option<Instant>) -> Ticket {
-        let ticket = self.tickets.take();
-        let place = Place {
-            waker: Some(waker),
-            deadline,
-            admitted: false,
-            has_left: false,
-        };
         self.waiting += 1;
-        match self.places.get_mut(ticket) {
-            Some(free) => *free = place,
-            None => self.places.push(place),
-        }
-        self.queue.push_back(ticket);
-        if let Some(deadline) = deadline {
-            earlier(&mut self.next_deadline, deadline);
-        }
-        ticket
+        let queue = self.queue.get_or_insert_default();
+        queue.join(waker, deadline)
     }
 
     /// Ready once the ticket's turn has come. Its place is kept until it leaves.
     pub(super) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> Poll<()> {
-        let place = &mut self.places[ticket];
+        let queue = self.queue.get_or_insert_default();
+        let place = &mut queue.places[ticket];
         if place.admitted {
             return Poll::Ready(());
         }
@@ -87,31 +80,82 @@ impl Waiters {
 
     /// Gives the ticket back. Says whether it was its turn, so that a place may be taken.
     pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
-        let place = &mut self.places[ticket];
+        let queue = self.queue.get_or_insert_default();
+        let place = &mut queue.places[ticket];
         place.waker = None;
         let admitted = place.admitted;
         if admitted {
             self.admitted -= 1;
-            self.tickets.give_back(ticket);
+            queue.tickets.give_back(ticket);
         } else {
             place.has_left = true;
             self.waiting -= 1;
-            if self.queue.len() > 2 * self.waiting + 64 {
-                self.tidy_up();
+            if queue.order.len() > 2 * self.waiting + 64 {
+                queue.tidy_up();
             }
         }
         admitted
     }
 
+    /// Lets the first in.
+    pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
+        if let Some(queue) = &mut self.queue
+            && queue.admit(wakers)
+        {
+            self.waiting -= 1;
+            self.admitted += 1;
+        }
+    }
+
+    /// Wakes those whose deadline has passed, so that they leave.
+    pub(super) fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        if let Some(queue) = &mut self.queue {
+            queue.expire(now, wakers);
+        }
+    }
+
+    #[inline]
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.queue.as_ref()?.next_deadline
+    }
+
+    /// Wakes everyone: the connection is over.
+    pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        if let Some(queue) = &mut self.queue {
+            queue.wake_all(wakers);
+        }
+    }
+}
+
+impl Queue {
+    fn join(&mut self, waker: Waker, deadline: Option<Instant>) -> Ticket {
+        let ticket = self.tickets.take();
+        let place = Place {
+            waker: Some(waker),
+            deadline,
+            admitted: false,
+            has_left: false,
+        };
+        match self.places.get_mut(ticket) {
+            Some(free) => *free = place,
+            None => self.places.push(place),
+        }
+        self.order.push_back(ticket);
+        if let Some(deadline) = deadline {
+            earlier(&mut self.next_deadline, deadline);
+        }
+        ticket
+    }
+
     /// Forgets those who have left.
     fn tidy_up(&mut self) {
-        let Waiters {
-            queue,
+        let Queue {
+            order,
             places,
             tickets,
             ..
         } = self;
-        queue.retain(|ticket| {
+        order.retain(|ticket| {
             let has_left = places[*ticket].has_left;
             if has_left {
                 tickets.give_back(*ticket);
@@ -120,29 +164,27 @@ impl Waiters {
         });
     }
 
-    /// Lets the first in.
-    pub(super) fn admit(&mut self, wakers: &mut Vec<Waker>) {
-        while let Some(ticket) = self.queue.pop_front() {
+    /// Says whether there was somebody to be let in.
+    fn admit(&mut self, wakers: &mut Vec<Waker>) -> bool {
+        while let Some(ticket) = self.order.pop_front() {
             let place = &mut self.places[ticket];
             if place.has_left {
                 self.tickets.give_back(ticket);
                 continue;
             }
             place.admitted = true;
-            self.waiting -= 1;
-            self.admitted += 1;
             wakers.extend(place.waker.take());
-            return;
+            return true;
         }
+        false
     }
 
-    /// Wakes those whose deadline has passed, so that they leave.
-    pub(super) fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+    fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
         if self.next_deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
         self.next_deadline = None;
-        for ticket in &self.queue {
+        for ticket in &self.order {
             let place = &mut self.places[*ticket];
             match place.deadline {
                 Some(deadline) if deadline <= now => wakers.extend(place.waker.take()),
@@ -152,14 +194,8 @@ impl Waiters {
         }
     }
 
-    #[inline]
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.next_deadline
-    }
-
-    /// Wakes everyone: the connection is over.
-    pub(super) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
-        for ticket in &self.queue {
+    fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        for ticket in &self.order {
             wakers.extend(self.places[*ticket].waker.take());
         }
         self.next_deadline = None;

@@ -82,9 +82,9 @@ pub(super) struct Session {
     catching_up: u64,
     pub(super) heartbeat: Option<Heartbeat>,
     /// The peer asks this end to go elsewhere.
-    going: Option<GoAway>,
+    going: Option<Box<GoAway>>,
     /// This end asks the peer to. Kept to be said again on another socket.
-    leaving: Option<GoAway>,
+    leaving: Option<Box<GoAway>>,
     /// The last PING of this end, and when it went.
     ping: Option<(u64, Instant)>,
     pings: u64,
@@ -487,7 +487,7 @@ impl Connection {
         if !self.is_suspended() && self.phase == Phase::Open {
             self.push_go_away(&leaving);
         }
-        self.session.leaving = Some(leaving);
+        self.session.leaving = Some(Box::new(leaving));
     }
 
     fn push_go_away(&mut self, leaving: &GoAway) {
@@ -538,7 +538,7 @@ impl Connection {
                 _ => {}
             }
         }
-        self.session.going = Some(going);
+        self.session.going = Some(Box::new(going));
         // Whoever waits for room is told that there will be none.
         self.calls_waiting.wake_all(&mut events.wakers);
         self.notify_waiting.wake_all(&mut events.wakers);
@@ -549,7 +549,7 @@ impl Connection {
     #[must_use]
     #[inline]
     pub fn going(&self) -> Option<&GoAway> {
-        self.session.going.as_ref()
+        self.session.going.as_deref()
     }
 
     /// Whether no more calls can be made here.
