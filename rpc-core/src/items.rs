@@ -23,7 +23,7 @@ use crate::{
 
 /// The credit of a stream whose items are taken as they come grows to so many; their bytes stay
 /// within what was granted at first.
-const MAX_GROWN_ITEMS: u32 = 512;
+const MAX_GROWN_ITEMS: u32 = 4096;
 
 /// Items that come in. Takes all that have come under one lock, and gives credit back once half of
 /// it is used up.
