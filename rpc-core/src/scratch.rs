@@ -8,13 +8,46 @@ const KEEP_BYTES: usize = 64 << 10;
 /// A connection's output may have grown to this.
 const KEEP_OUTPUT_BYTES: usize = 128 << 10;
 
-/// So many buffers for output are kept: one that is being filled while another is being written,
-/// of more than one connection.
-const KEEP_OUTPUTS: usize = 4;
+/// Buffers for output are kept up to so many bytes together: a few large ones, or one for each of
+/// many connections that are told something small.
+const KEEP_OUTPUTS_BYTES: usize = 512 << 10;
+
+/// And up to so many.
+const KEEP_OUTPUTS: usize = 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Outputs> = const { RefCell::new(Outputs::NONE) };
+}
+
+/// Empty buffers for what connections are about to write.
+struct Outputs {
+    buffers: Vec<Vec<u8>>,
+    /// How much they hold together.
+    bytes: usize,
+}
+
+impl Outputs {
+    const NONE: Outputs = Outputs {
+        buffers: Vec::new(),
+        bytes: 0,
+    };
+
+    #[inline]
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    #[inline]
+    fn put(&mut self, buffer: Vec<u8>) {
+        let bytes = self.bytes + buffer.capacity();
+        if bytes <= KEEP_OUTPUTS_BYTES && self.buffers.len() < KEEP_OUTPUTS {
+            self.bytes = bytes;
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 /// The thread's buffer in which values are serialized before they are appended under a lock, empty.
@@ -38,8 +71,8 @@ pub(crate) fn put(buffer: Vec<u8>) {
 /// A buffer for what a connection is about to write, empty.
 #[inline]
 pub(crate) fn take_output() -> Vec<u8> {
-    let taken = OUTPUTS.try_with(|outputs| outputs.borrow_mut().pop());
-    taken.ok().flatten().unwrap_or_default()
+    let taken = OUTPUTS.try_with(|outputs| outputs.borrow_mut().take());
+    taken.unwrap_or_default()
 }
 
 /// Gives an empty buffer back.
@@ -48,10 +81,5 @@ pub(crate) fn put_output(buffer: Vec<u8>) {
     if buffer.capacity() > KEEP_OUTPUT_BYTES {
         return;
     }
-    let _ = OUTPUTS.try_with(|outputs| {
-        let mut outputs = outputs.borrow_mut();
-        if outputs.len() < KEEP_OUTPUTS {
-            outputs.push(buffer);
-        }
-    });
+    let _ = OUTPUTS.try_with(|outputs| outputs.borrow_mut().put(buffer));
 }

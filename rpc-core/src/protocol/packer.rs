@@ -1,7 +1,7 @@
 //! Frames packed into messages. Many frames in one message divide what each message costs:
 //! masking, a header, a wake-up.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ use super::{
 use crate::{body::Codec, scratch};
 
 /// A message is closed once it has that many bytes: a much larger one would be held up as a whole.
+/// So is the buffer that it is in, which is handed on as it is.
 const PACK_BYTES: usize = 64 << 10;
 
 /// A buffer larger than this is given back once it is empty.
@@ -24,20 +25,29 @@ pub struct Packer {
     codec: Codec,
     /// The largest message that the peer takes.
     max_message_bytes: usize,
-    bytes: Vec<u8>,
-    /// The messages that are closed, in order.
-    closed: Vec<Packed>,
-    /// How many of them have been taken out.
-    taken: usize,
-    /// Where the others begin.
-    first: usize,
-    /// The message that is being packed.
+    /// Messages in buffers that are full.
+    full: VecDeque<Buffer>,
+    /// The buffer that is being filled.
+    last: Buffer,
+    /// The message that is being packed, at its end.
     open: Packed,
     /// Counted frames that ever came in, and those of them that were taken out.
     counted: Count,
 }
 
-/// A message among the bytes of its packer.
+/// Messages, one behind the other.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Those that are closed, in order.
+    closed: Vec<Packed>,
+    /// How many of them have been taken out.
+    taken: usize,
+    /// Where the others begin.
+    first: usize,
+}
+
+/// A message in its buffer.
 #[derive(Clone, Debug, Default)]
 struct Packed {
     start: usize,
@@ -57,11 +67,21 @@ struct Count {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Where they stand, and how many counted frames they have.
-    messages: Vec<(Range<usize>, u32)>,
+    /// Full buffers that were taken over with the message that is in each.
+    full: Vec<Vec<u8>>,
+    messages: Vec<Ready>,
     /// Large bodies of which these are the last pieces. Memory is given back when the batch is
     /// cleared, and no lock is held.
     pub(super) sent: Vec<Bytes>,
+}
+
+/// A message in a batch.
+#[derive(Debug)]
+struct Ready {
+    /// Which of the full buffers it is in, if it is in one.
+    full: Option<usize>,
+    range: Range<usize>,
+    counted: u32,
 }
 
 impl Packer {
@@ -71,10 +91,8 @@ impl Packer {
         Packer {
             codec,
             max_message_bytes: PeerLimits::default().max_message_bytes,
-            bytes: Vec::new(),
-            closed: Vec::new(),
-            taken: 0,
-            first: 0,
+            full: VecDeque::new(),
+            last: Buffer::default(),
             open: Packed::default(),
             counted: Count::default(),
         }
@@ -96,7 +114,7 @@ impl Packer {
     /// Appends a frame.
     pub fn push(&mut self, frame: &Frame<'_>) {
         let start = self.open_frame();
-        frame.encode(self.codec, &mut self.bytes);
+        frame.encode(self.codec, &mut self.last.bytes);
         self.close_frame(start, frame.head.is_counted());
     }
 
@@ -105,7 +123,7 @@ impl Packer {
     pub(super) fn push_request(&mut self, id: CallId, alias: u64, body: &[u8]) {
         debug_assert_eq!(self.codec, Codec::MessagePack);
         let start = self.open_frame();
-        messagepack::put_request(&mut self.bytes, id, alias, body);
+        messagepack::put_request(&mut self.last.bytes, id, alias, body);
         self.close_frame(start, true);
     }
 
@@ -113,27 +131,32 @@ impl Packer {
     #[inline]
     pub(super) fn push_encoded(&mut self, frame: &[u8], is_counted: bool) {
         let start = self.open_frame();
-        self.bytes.extend_from_slice(frame);
+        self.last.bytes.extend_from_slice(frame);
         self.close_frame(start, is_counted);
     }
 
     /// Says where the frame begins.
     #[inline]
     fn open_frame(&mut self) -> usize {
-        if self.bytes.capacity() == 0 {
-            self.bytes = scratch::take_output();
+        let bytes = &mut self.last.bytes;
+        if bytes.capacity() == 0 {
+            *bytes = scratch::take_output();
+            if !self.full.is_empty() {
+                // It is about to be as full as those before it.
+                bytes.reserve(PACK_BYTES + PACK_BYTES / 8);
+            }
         }
         if self.codec == Codec::Json {
             let separator = if self.open.frames == 0 { b'[' } else { b',' };
-            self.bytes.push(separator);
+            bytes.push(separator);
         }
-        self.bytes.len()
+        bytes.len()
     }
 
     #[inline]
     fn close_frame(&mut self, start: usize, is_counted: bool) {
         // In JSON a closing bracket is still to come.
-        let end = self.bytes.len() + usize::from(self.codec == Codec::Json);
+        let end = self.last.bytes.len() + usize::from(self.codec == Codec::Json);
         let length = end - self.open.start;
         let fits = self.open.frames == 0 || length <= self.max_message_bytes;
         if !fits {
@@ -153,11 +176,11 @@ impl Packer {
     fn close_message_before(&mut self, start: usize) {
         // What opens an array, or parts it from the frame before, belongs to this frame now.
         let own = start - usize::from(self.codec == Codec::Json);
-        let frame = self.bytes.split_off(own);
+        let frame = self.last.bytes.split_off(own);
         self.close_message();
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&frame);
-        if let (Codec::Json, Some(separator)) = (self.codec, self.bytes.get_mut(start)) {
+        let start = self.last.bytes.len();
+        self.last.bytes.extend_from_slice(&frame);
+        if let (Codec::Json, Some(separator)) = (self.codec, self.last.bytes.get_mut(start)) {
             *separator = b'[';
         }
     }
@@ -171,14 +194,19 @@ impl Packer {
             (Codec::MessagePack, _) => {}
             // A frame alone needs no array around it.
             (Codec::Json, 1) => start += 1,
-            (Codec::Json, _) => self.bytes.push(b']'),
+            (Codec::Json, _) => self.last.bytes.push(b']'),
         }
-        let end = self.bytes.len();
-        self.closed.push(Packed {
+        let end = self.last.bytes.len();
+        self.last.closed.push(Packed {
             start,
             end,
             ..self.open
         });
+        if end >= PACK_BYTES {
+            self.full.push_back(std::mem::take(&mut self.last));
+            self.open = Packed::default();
+            return;
+        }
         self.open = Packed {
             start: end,
             ..Packed::default()
@@ -188,8 +216,12 @@ impl Packer {
     /// Leaves the buffer to the thread, if it is empty.
     #[inline]
     pub(super) fn give_back_buffer(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
-            scratch::put_output(std::mem::take(&mut self.bytes));
+        let bytes = &mut self.last.bytes;
+        if bytes.is_empty() && bytes.capacity() > 0 {
+            scratch::put_output(std::mem::take(bytes));
+        }
+        if self.full.is_empty() && self.full.capacity() > 0 {
+            self.full = VecDeque::new();
         }
     }
 
@@ -197,7 +229,11 @@ impl Packer {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.first
+        let mut bytes = self.last.len();
+        if !self.full.is_empty() {
+            bytes += self.full.iter().map(Buffer::len).sum::<usize>();
+        }
+        bytes
     }
 
     /// Whether nothing waits.
@@ -205,7 +241,7 @@ impl Packer {
     #[inline]
     pub fn is_empty(&self) -> bool {
         // What has been taken out is forgotten with the last message.
-        self.bytes.is_empty()
+        self.last.bytes.is_empty() && self.full.is_empty()
     }
 
     /// The number that the next counted frame will have among those of this packer.
@@ -224,59 +260,100 @@ impl Packer {
     #[inline]
     pub fn take(&mut self, batch: &mut Batch) {
         self.close_message();
-        if !batch.is_empty() || self.taken > 0 {
+        if !batch.is_empty() || self.last.taken > 0 || !self.full.is_empty() {
             while self.take_message(batch) > 0 {}
             return;
         }
         // As a rule: nothing is copied, and the batch's buffer takes the place of this one.
-        std::mem::swap(&mut self.bytes, &mut batch.bytes);
-        for message in self.closed.drain(..) {
+        std::mem::swap(&mut self.last.bytes, &mut batch.bytes);
+        for message in self.last.closed.drain(..) {
             self.counted.taken += u64::from(message.counted);
-            let range = message.start..message.end;
-            batch.messages.push((range, message.counted));
+            batch.messages.push(Ready {
+                full: None,
+                range: message.start..message.end,
+                counted: message.counted,
+            });
         }
         self.open = Packed::default();
     }
 
     /// Moves the first message to `batch`, and says how many bytes it has; none if there is none.
     pub(super) fn take_message(&mut self, batch: &mut Batch) -> usize {
-        if self.taken == self.closed.len() {
+        if self.full.is_empty() && self.last.taken == self.last.closed.len() {
             self.close_message();
         }
-        let Some(message) = self.closed.get(self.taken) else {
+        let taken = match self.full.front_mut() {
+            Some(buffer) if buffer.closed.len() == 1 => {
+                let taken = buffer.closed.pop();
+                let buffer = self.full.pop_front().map(|buffer| buffer.bytes);
+                if let (Some(message), Some(bytes)) = (&taken, buffer) {
+                    batch.push_full(bytes, message);
+                }
+                taken
+            }
+            Some(buffer) => {
+                let taken = buffer.copy_message(batch);
+                if buffer.taken == buffer.closed.len() {
+                    self.full.pop_front();
+                }
+                taken
+            }
+            None => {
+                let taken = self.last.copy_message(batch);
+                if taken.is_some() {
+                    self.forget_taken();
+                }
+                taken
+            }
+        };
+        let Some(message) = taken else {
             return 0;
         };
-        self.taken += 1;
         self.counted.taken += u64::from(message.counted);
-        let bytes = &self.bytes[message.start..message.end];
-        let start = batch.bytes.len();
-        batch.bytes.extend_from_slice(bytes);
-        let range = start..batch.bytes.len();
-        batch.messages.push((range, message.counted));
-        let length = bytes.len();
-        self.forget_taken();
-        length
+        message.end - message.start
     }
 
     /// Moves what is left to the front, when it is less than what was taken out.
     fn forget_taken(&mut self) {
-        let end = match self.closed.get(self.taken) {
+        let Buffer {
+            bytes,
+            closed,
+            taken,
+            first,
+        } = &mut self.last;
+        let end = match closed.get(*taken) {
             Some(first) => first.start,
             None => self.open.start,
         };
-        self.first = end;
-        if end * 2 < self.bytes.len() {
+        *first = end;
+        if end * 2 < bytes.len() {
             return;
         }
-        self.bytes.drain(..end);
-        self.closed.drain(..self.taken);
-        self.taken = 0;
-        self.first = 0;
-        for message in self.closed.iter_mut().chain([&mut self.open]) {
+        bytes.drain(..end);
+        closed.drain(..*taken);
+        *taken = 0;
+        *first = 0;
+        for message in closed.iter_mut().chain([&mut self.open]) {
             message.start -= end;
             message.end = message.end.saturating_sub(end);
         }
         self.give_back_buffer();
+    }
+}
+
+impl Buffer {
+    #[inline]
+    fn len(&self) -> usize {
+        self.bytes.len() - self.first
+    }
+
+    /// Copies the first message that was not taken out.
+    fn copy_message(&mut self, batch: &mut Batch) -> Option<Packed> {
+        let message = self.closed.get(self.taken)?.clone();
+        self.taken += 1;
+        self.first = message.end;
+        batch.push(&self.bytes[message.start..message.end], message.counted);
+        Some(message)
     }
 }
 
@@ -288,8 +365,10 @@ impl Batch {
 
     /// The messages from this one on, with how many counted frames they have.
     pub(super) fn counted_messages(&self, first: usize) -> impl Iterator<Item = (&[u8], u32)> {
-        let messages = self.messages[first..].iter();
-        messages.map(|(range, counted)| (&self.bytes[range.clone()], *counted))
+        self.messages[first..].iter().map(|message| {
+            let bytes = message.full.map_or(&self.bytes, |full| &self.full[full]);
+            (&bytes[message.range.clone()], message.counted)
+        })
     }
 
     /// How many messages there are.
@@ -300,9 +379,27 @@ impl Batch {
 
     /// Appends a message that was sent before.
     pub(super) fn push_message(&mut self, message: &[u8]) {
+        self.push(message, 0);
+    }
+
+    fn push(&mut self, message: &[u8], counted: u32) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(message);
-        self.messages.push((start..self.bytes.len(), 0));
+        self.messages.push(Ready {
+            full: None,
+            range: start..self.bytes.len(),
+            counted,
+        });
+    }
+
+    /// Takes a buffer over, in which this is the only message.
+    fn push_full(&mut self, buffer: Vec<u8>, message: &Packed) {
+        self.messages.push(Ready {
+            full: Some(self.full.len()),
+            range: message.start..message.end,
+            counted: message.counted,
+        });
+        self.full.push(buffer);
     }
 
     /// Whether there are none.
@@ -315,7 +412,8 @@ impl Batch {
     /// How many bytes the messages have.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.messages.iter().map(|(range, _)| range.len()).sum()
+        let messages = self.messages.iter();
+        messages.map(|message| message.range.len()).sum()
     }
 
     /// Forgets the messages and keeps a buffer of moderate size.
@@ -323,6 +421,10 @@ impl Batch {
     pub fn clear(&mut self) {
         self.messages.clear();
         self.sent.clear();
+        for mut buffer in self.full.drain(..) {
+            buffer.clear();
+            scratch::put_output(buffer);
+        }
         if self.bytes.capacity() > KEEP_BYTES {
             self.bytes = Vec::new();
         } else {
@@ -394,7 +496,7 @@ mod tests {
                 }
             }
             while packer.take_message(&mut batch) > 0 {}
-            assert_eq!((packer.len(), packer.bytes.len()), (0, 0));
+            assert_eq!((packer.len(), packer.is_empty()), (0, true));
             assert!(packer.has_taken(60_000) && !packer.has_taken(60_001));
             let taken: Vec<_> = batch.messages().collect();
             assert_eq!(taken, messages(codec, 60_000));

@@ -4,12 +4,15 @@
 use std::collections::VecDeque;
 
 use super::packer::Batch;
+use crate::scratch;
 
-/// An empty buffer of this size is kept while traffic is heavy.
-const KEEP_BYTES: usize = 4 << 10;
+/// A block is full once it has so many bytes.
+const BLOCK_BYTES: usize = 32 << 10;
 
-/// An acknowledgement of fewer frames shows that traffic is light: an empty buffer is given back.
+/// An acknowledgement of fewer frames, and of fewer bytes, shows that traffic is light: an empty block
+/// is given back.
 const HEAVY_FRAMES: u64 = 64;
+const HEAVY_BYTES: usize = 16 << 10;
 
 /// Counted frames in the order in which they were sent (W-ORD-4), and those of them that the peer
 /// has not acknowledged.
@@ -22,11 +25,23 @@ pub(super) struct Replay {
     /// Those of them that are not kept any more.
     acknowledged: u64,
     messages: VecDeque<Kept>,
-    /// Their bytes, one after the other, from `start` on.
-    bytes: Vec<u8>,
+    /// Their bytes, one message after the other, each in one block.
+    blocks: VecDeque<Vec<u8>>,
+    /// Where the first message begins in the first block.
     start: usize,
-    /// The message that is sent again next, and where it begins in `bytes`.
-    again: Option<(usize, usize)>,
+    /// How many bytes are kept.
+    bytes: usize,
+    /// The message that is sent again next.
+    again: Option<Place>,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// How many messages are before it.
+    index: usize,
+    block: usize,
+    offset: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +72,7 @@ impl Replay {
     /// Whether another message may be sent before the peer has acknowledged something.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.limit == 0 || self.bytes.len() - self.start < self.limit
+        self.limit == 0 || self.bytes < self.limit
     }
 
     /// Messages that hold this many counted frames are sent, from the batch's message `first` on.
@@ -71,7 +86,7 @@ impl Replay {
                     bytes: message.len(),
                     counted,
                 });
-                self.bytes.extend_from_slice(message);
+                self.append(message);
             }
         }
         if self.limit == 0 {
@@ -79,47 +94,97 @@ impl Replay {
         }
     }
 
+    #[inline]
+    fn append(&mut self, message: &[u8]) {
+        self.bytes += message.len();
+        match self.blocks.back_mut() {
+            Some(block) if block.len() < BLOCK_BYTES => block.extend_from_slice(message),
+            _ => self.append_block(message),
+        }
+    }
+
+    fn append_block(&mut self, message: &[u8]) {
+        let mut block = scratch::take_output();
+        if !self.blocks.is_empty() {
+            // It will be as full as the one before.
+            block.reserve(BLOCK_BYTES + message.len());
+        }
+        block.extend_from_slice(message);
+        self.blocks.push_back(block);
+    }
+
     /// The peer has counted so many frames: those need not be kept.
     pub(super) fn acknowledge(&mut self, count: u64) -> Result<(), Gap> {
         if count > self.sent {
             return Err(Gap);
         }
-        let before = self.acknowledged;
+        let before = (self.acknowledged, self.bytes);
         while let Some(first) = self.messages.front().copied()
             && self.acknowledged + first.counted <= count
         {
             self.messages.pop_front();
             self.acknowledged += first.counted;
-            self.start += first.bytes;
-            if let Some((index, _)) = &mut self.again {
-                match index.checked_sub(1) {
-                    Some(before) => *index = before,
-                    // It was sent again for nothing.
-                    None => self.again = Some((0, self.start)),
+            self.forget_first(first.bytes);
+        }
+        let frames = self.acknowledged - before.0;
+        let is_light = frames < HEAVY_FRAMES && before.1 - self.bytes < HEAVY_BYTES;
+        if self.messages.is_empty() && is_light {
+            self.give_back();
+        }
+        Ok(())
+    }
+
+    /// The first message is not kept any more, which has so many bytes.
+    fn forget_first(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.start += bytes;
+        let is_used_up = self.blocks.front().map(Vec::len) == Some(self.start);
+        if is_used_up {
+            self.start = 0;
+            if let Some(mut block) = self.blocks.pop_front() {
+                block.clear();
+                match self.blocks.is_empty() {
+                    true => self.blocks.push_back(block),
+                    false => scratch::put_output(block),
                 }
             }
         }
-        if self.start == self.bytes.len() {
-            self.bytes.clear();
-            self.start = 0;
-            self.again = self.again.map(|_| (0, 0));
-            if self.bytes.capacity() > KEEP_BYTES && self.acknowledged - before < HEAVY_FRAMES {
-                self.bytes = Vec::new();
-                self.messages = VecDeque::new();
+        if let Some(again) = &mut self.again {
+            match again.index.checked_sub(1) {
+                // It was sent again for nothing.
+                None => {
+                    *again = Place {
+                        index: 0,
+                        block: 0,
+                        offset: self.start,
+                    };
+                }
+                Some(index) => {
+                    again.index = index;
+                    if is_used_up {
+                        match again.block.checked_sub(1) {
+                            Some(block) => again.block = block,
+                            // The only block has been emptied.
+                            None => again.offset = 0,
+                        }
+                    }
+                }
             }
-        } else if self.start * 2 > self.bytes.len() {
-            self.bytes.drain(..self.start);
-            let moved = std::mem::take(&mut self.start);
-            self.again = self.again.map(|(index, offset)| (index, offset - moved));
         }
-        Ok(())
+    }
+
+    /// Leaves the empty block to the thread.
+    fn give_back(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        blocks.into_iter().for_each(scratch::put_output);
+        self.messages = VecDeque::new();
     }
 
     /// The peer continues, and has counted so many frames: the rest is to be sent again.
     pub(super) fn restart(&mut self, count: u64) -> Result<(), Gap> {
         self.check(count)?;
         self.acknowledge(count)?;
-        self.again = Some((0, self.start));
+        self.again = Some(self.first_place());
         Ok(())
     }
 
@@ -143,40 +208,65 @@ impl Replay {
 
     /// Appends messages that are sent again, until the batch has this many bytes.
     pub(super) fn take(&mut self, batch: &mut Batch, max_bytes: usize) {
-        while let Some((index, offset)) = self.again {
-            let Some(kept) = self.messages.get(index) else {
-                self.again = None;
-                return;
-            };
-            if batch.len() >= max_bytes {
+        while let Some(mut place) = self.again {
+            if batch.len() >= max_bytes && place.index < self.messages.len() {
                 return;
             }
-            batch.push_message(&self.bytes[offset..offset + kept.bytes]);
-            self.again = Some((index + 1, offset + kept.bytes));
+            let message = next(&self.blocks, &self.messages, &mut place);
+            self.again = message.map(|_| place);
+            message
+                .into_iter()
+                .for_each(|message| batch.push_message(message));
         }
     }
 
     /// The messages behind this count.
     pub(super) fn messages_behind(&self, count: u64) -> impl Iterator<Item = &[u8]> {
         let mut before = self.acknowledged;
-        let mut start = self.start;
+        let mut place = self.first_place();
         self.messages.iter().filter_map(move |kept| {
-            let message = &self.bytes[start..start + kept.bytes];
+            let message = next(&self.blocks, &self.messages, &mut place)?;
             let is_behind = before >= count;
             before += kept.counted;
-            start += kept.bytes;
             is_behind.then_some(message)
         })
+    }
+
+    fn first_place(&self) -> Place {
+        Place {
+            index: 0,
+            block: 0,
+            offset: self.start,
+        }
     }
 
     /// The connection is over.
     fn forget(&mut self) {
         self.acknowledged = self.sent;
         self.messages = VecDeque::new();
-        self.bytes = Vec::new();
+        self.blocks = VecDeque::new();
+        self.bytes = 0;
         self.start = 0;
         self.again = None;
     }
+}
+
+/// The message at this place, which moves on behind it.
+fn next<'a>(
+    blocks: &'a VecDeque<Vec<u8>>,
+    messages: &VecDeque<Kept>,
+    place: &mut Place,
+) -> Option<&'a [u8]> {
+    let kept = messages.get(place.index)?;
+    if blocks.get(place.block)?.len() == place.offset {
+        place.block += 1;
+        place.offset = 0;
+    }
+    let end = place.offset + kept.bytes;
+    let message = blocks.get(place.block)?.get(place.offset..end)?;
+    place.index += 1;
+    place.offset = end;
+    Some(message)
 }
 
 #[cfg(test)]
@@ -242,6 +332,32 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_many_blocks_are_sent_again_from_wherever_it_was() {
+        let mut replay = Replay::default();
+        replay.set_limit(usize::MAX);
+        let sent: Vec<_> = (0..200).map(|_| send(&mut replay, 300)).collect();
+        assert!(replay.blocks.len() > 3);
+        for acknowledged in [1, 60, 61, 150, 199] {
+            replay.restart(acknowledged * 300).unwrap();
+            let acknowledged = acknowledged as usize;
+            let mut batch = Batch::default();
+            replay.take(&mut batch, 3000);
+            let first = batch.messages().count();
+            let further = acknowledged + first / 2;
+            replay.acknowledge(further as u64 * 300).unwrap();
+            let rest = again(&mut replay);
+            assert_eq!(rest, sent[acknowledged + first..], "from {acknowledged}");
+            let behind: Vec<_> = replay.messages_behind(further as u64 * 300).collect();
+            assert_eq!(behind, sent[further..]);
+        }
+        replay.acknowledge(replay.sent()).unwrap();
+        assert_eq!((replay.bytes, replay.blocks.len()), (0, 1));
+        send(&mut replay, 1);
+        replay.acknowledge(replay.sent()).unwrap();
+        assert!(replay.blocks.is_empty(), "given back when traffic is light");
+    }
+
+    #[test]
     fn a_count_that_cannot_be_continued_from_is_a_gap() {
         let mut replay = replay();
         send(&mut replay, 4);
@@ -259,18 +375,18 @@ mod tests {
         while replay.has_room() {
             send(&mut replay, 20);
         }
-        assert!(replay.bytes.len() < 1100);
+        assert!(replay.bytes < 1100);
         replay.acknowledge(20).unwrap();
         assert!(replay.has_room());
         replay.acknowledge(replay.sent()).unwrap();
-        assert_eq!(replay.bytes.len(), 0);
+        assert_eq!(replay.bytes, 0);
     }
 
     #[test]
     fn frames_are_counted_but_not_kept_without_a_limit() {
         let mut replay = Replay::default();
         send(&mut replay, 4);
-        assert_eq!((replay.sent(), replay.bytes.len()), (4, 0));
+        assert_eq!((replay.sent(), replay.bytes), (4, 0));
         assert_eq!(replay.restart(2), Err(Gap));
     }
 }

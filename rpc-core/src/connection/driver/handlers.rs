@@ -26,6 +26,10 @@ use crate::{
 /// A handler whose first poll takes longer has held up its connection.
 pub(super) const SLOW_POLL: Duration = Duration::from_micros(100);
 
+/// More bytes of answers are not collected before they go into the outbox, while they are still in the
+/// processor's cache.
+const ANSWERS_BYTES: usize = 16 << 10;
+
 /// What a handler ends with, if only a panic.
 fn reply_of(ended: Option<Ended>) -> Reply {
     ended.map_or_else(Reply::panicked, |mut ended| ended.take_reply())
@@ -57,6 +61,9 @@ impl<T: Transport> Driver<T> {
                 if let Some(frame) = ended.frame(self.max_body_bytes) {
                     self.work.answers.bytes.extend_from_slice(frame);
                     self.answered(id);
+                    if self.work.answers.bytes.len() > ANSWERS_BYTES {
+                        self.hand_over();
+                    }
                 } else {
                     let reply = ended.take_reply();
                     self.answer(id, reply);
