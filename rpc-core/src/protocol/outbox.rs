@@ -44,6 +44,9 @@ pub(super) struct Outbox {
     levels: [Packer; 3],
     /// Bodies that go in pieces.
     large: LargeBodies,
+    /// What may be lost. In messages of its own: it is not kept to be sent again, takes no part of the
+    /// window, and goes with the socket.
+    volatile: Option<Box<Packer>>,
     /// Bytes of messages that may be sent. The last one may overshoot them.
     window: i64,
     /// How often something was taken, so that the lowest priority comes first at times.
@@ -60,6 +63,7 @@ impl Outbox {
             control: Packer::new(codec),
             levels: Priority::DESCENDING.map(|_| Packer::new(codec)),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
+            volatile: None,
             window: WINDOW_BYTES as i64,
             takes: 0,
         }
@@ -102,6 +106,7 @@ impl Outbox {
     /// The socket is gone: what belonged to it is dropped, and all else waits.
     pub(super) fn hold(&mut self) {
         self.signals.clear();
+        self.volatile = None;
         self.held = true;
     }
 
@@ -203,6 +208,16 @@ impl Outbox {
         }
     }
 
+    /// Appends a VOLATILE that was encoded before.
+    pub(super) fn push_volatile(&mut self, encoded: &[u8]) {
+        let volatile = self.volatile.get_or_insert_with(|| {
+            let mut packer = Packer::new(self.codec);
+            packer.limit_messages(self.levels[0].max_message_bytes());
+            Box::new(packer)
+        });
+        volatile.push_encoded(encoded, false);
+    }
+
     /// Appends a frame that may have to wait behind a large body of the same call.
     pub(super) fn push_in_order(&mut self, priority: Priority, frame: Frame<'_>) {
         self.push_body(priority, frame, &mut Vec::new());
@@ -240,6 +255,23 @@ impl Outbox {
         self.signals.len() + self.control.len() + levels
     }
 
+    /// Bytes of frames that wait, with the large bodies of notifications.
+    #[inline]
+    pub(super) fn notify_bytes(&self) -> usize {
+        let large = match self.large.is_empty() {
+            true => 0,
+            false => self.large.bytes_of(CallId::CONNECTION),
+        };
+        self.len() + large
+    }
+
+    /// Bytes of volatile frames that wait. They are not among the others: what may be lost is in
+    /// nobody's way.
+    #[inline]
+    pub(super) fn volatile_bytes(&self) -> usize {
+        self.volatile.as_ref().map_or(0, |volatile| volatile.len())
+    }
+
     /// Bytes of large bodies that wait.
     #[inline]
     pub(super) fn large_bytes(&self) -> usize {
@@ -254,6 +286,7 @@ impl Outbox {
         }
         !self.signals.is_empty()
             || self.replay.is_restarted()
+            || self.may_take_volatile()
             || (self.replay.has_room()
                 && (!self.control.is_empty() || (self.window > 0 && self.has_calls())))
     }
@@ -303,6 +336,28 @@ impl Outbox {
             self.take_counted(batch);
             self.replay.record(batch, first);
         }
+        if self.may_take_volatile() {
+            self.take_volatile(batch);
+        }
+    }
+
+    /// Whether volatile frames may go: not before the DEFINEs of their aliases, nor to a peer that
+    /// takes in nothing.
+    #[inline]
+    fn may_take_volatile(&self) -> bool {
+        self.volatile.is_some()
+            && self.window > 0
+            && !self.replay.is_restarted()
+            && (self.control.is_empty() || self.replay.has_room())
+    }
+
+    fn take_volatile(&mut self, batch: &mut Batch) {
+        let Some(volatile) = &mut self.volatile else {
+            return;
+        };
+        // One in any case, beside whatever else there is.
+        while volatile.take_message(batch) > 0 && batch.len() < BATCH_BYTES {}
+        self.volatile.take_if(|volatile| volatile.is_empty());
     }
 
     #[inline]
@@ -347,6 +402,9 @@ impl Outbox {
         self.control.take(batch);
         for level in &mut self.levels {
             level.take(batch);
+        }
+        if let Some(mut volatile) = self.volatile.take() {
+            volatile.take(batch);
         }
     }
 

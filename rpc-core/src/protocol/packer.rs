@@ -85,6 +85,10 @@ impl Packer {
         self.max_message_bytes = max_bytes;
     }
 
+    pub(super) fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
     /// Appends a frame.
     pub fn push(&mut self, frame: &Frame<'_>) {
         let start = self.open_frame();
