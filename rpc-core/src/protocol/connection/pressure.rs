@@ -126,25 +126,38 @@ impl Connection {
     ) -> Result<Told, Status> {
         self.check_outgoing(encoded.body().len())?;
         let pressure = method.pressure();
+        if pressure != Pressure::Wait {
+            return Ok(self.notify_under(pressure, method, encoded));
+        }
+        if !self.may_notify() {
+            return Ok(Told::Behind);
+        }
+        self.send_encoded(method, encoded);
+        Ok(Told::Queued)
+    }
+
+    fn notify_under(
+        &mut self,
+        pressure: Pressure,
+        method: &Method,
+        encoded: &EncodedNotification,
+    ) -> Told {
         if pressure == Pressure::Volatile {
-            return Ok(self.send_volatile(method, encoded));
+            return self.send_volatile(method, encoded);
         }
         // What waits of the same method goes before.
-        if self.backlog.is_none() || pressure == Pressure::Wait {
-            if self.may_notify() {
-                self.send_encoded(method, encoded);
-                return Ok(Told::Queued);
-            }
+        if self.backlog.is_none() && self.may_notify() {
+            self.send_encoded(method, encoded);
+            return Told::Queued;
         }
-        Ok(match pressure {
-            Pressure::Wait => Told::Behind,
+        match pressure {
             Pressure::DropOldest | Pressure::Conflate(_) => self.keep(method, encoded),
             // There is no use in the end of a session that has not begun.
             Pressure::Disconnect if self.phase == Phase::Open || self.is_suspended() => {
                 Told::Disconnect
             }
             _ => Told::Dropped,
-        })
+        }
     }
 
     fn send_encoded(&mut self, method: &Method, encoded: &EncodedNotification) {
