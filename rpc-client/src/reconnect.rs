@@ -154,7 +154,8 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
             CloseCode::WRITE_STALL
             | CloseCode::HELLO_TIMEOUT
             | CloseCode::TOMBSTONES
-            | CloseCode::GAP => Next::Reconnect,
+            | CloseCode::GAP
+            | CloseCode::BEHIND => Next::Reconnect,
             _ => Next::Stop,
         },
         // Whether there is a credential to be had, nobody knows but `is_final`.

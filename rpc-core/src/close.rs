@@ -49,6 +49,9 @@ close_codes! {
     GAP = 4104,
     /// Half the calls that may be in flight were given up and stayed unanswered.
     TOMBSTONES = 4105,
+    /// The peer has not kept up with notifications that may not be missed: drop what is known, and
+    /// begin another session.
+    BEHIND = 4106,
     /// The server takes its leave: connect again, here or elsewhere.
     MOVED = 4200,
     /// Writes to the peer made no progress; it does not read, or is gone.

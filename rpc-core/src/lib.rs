@@ -16,6 +16,7 @@ mod call;
 mod close;
 pub mod connection;
 mod context;
+mod delivery;
 mod error;
 mod idempotency;
 mod identity;
@@ -28,6 +29,7 @@ mod metadata;
 mod method;
 mod notification;
 mod peer;
+mod pressure;
 mod priority;
 pub mod protocol;
 mod scratch;
@@ -43,6 +45,7 @@ pub use call::{
 };
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
+pub use delivery::Delivery;
 pub use error::{CallError, Details, DetailsWriter, RpcError};
 pub use idempotency::KeptResults;
 pub use identity::{AuthError, Identity};
@@ -50,8 +53,9 @@ pub use inbound_call::{Ended, InboundCall, Reply};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataValue};
 pub use method::{MAX_ALIASES, Method, Methods, StubMethod};
-pub use notification::{Broadcast, Delivery, Notification, Receivers};
+pub use notification::{Broadcast, Notification, Receivers};
 pub use peer::{Peer, SessionId};
+pub use pressure::Pressure;
 pub use priority::Priority;
 pub use protocol::{Heartbeat, StreamCredit};
 pub use service::{DuplicateService, Router, Service};
@@ -66,8 +70,8 @@ pub mod __private {
 
     pub use crate::{
         Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, DuplexCall,
-        InboundCall, Method, Methods, Notification, Peer, Reply, RpcError, Status, StreamCall,
-        StreamCredit, Streaming, StubMethod, UploadCall,
+        InboundCall, Method, Methods, Notification, Peer, Pressure, Reply, RpcError, Status,
+        StreamCall, StreamCredit, Streaming, StubMethod, UploadCall,
         body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
         service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
     };

@@ -41,6 +41,10 @@ pub struct Limits {
     pub default_deadline: Option<Duration>,
     /// How many bytes may wait to be written before calls wait and handlers are not started. 1 MiB.
     pub outbound_queue_bytes: usize,
+    /// How many bytes of notifications are kept for a peer that is behind, beside what waits to be
+    /// written, where their methods are declared `drop_oldest` or `conflate`. Each of them counts with
+    /// 256 bytes more than it has. 256 KiB; 0 keeps none.
+    pub backlog_bytes: usize,
     /// How many bytes of messages may be on their way to this end before it has taken them in. The
     /// peer's queue stays where it can put first what is urgent, and not in the buffers between. 1
     /// MiB, which is also the least. Over a path of 50 ms that lets 20 MiB/s through, if
@@ -76,6 +80,7 @@ impl Default for Limits {
             stream_credit: StreamCredit::default(),
             default_deadline: Some(Duration::from_secs(30)),
             outbound_queue_bytes: 1 << 20,
+            backlog_bytes: 256 << 10,
             connection_window_bytes: 1 << 20,
             max_metadata_entries: 32,
             max_metadata_bytes: 4 << 10,
@@ -127,6 +132,8 @@ setters! {
     default_deadline: impl Into<Option<Duration>>,
     /// Sets [`Limits::outbound_queue_bytes`].
     outbound_queue_bytes: usize,
+    /// Sets [`Limits::backlog_bytes`].
+    backlog_bytes: usize,
     /// Sets [`Limits::connection_window_bytes`].
     connection_window_bytes: usize,
     /// Sets [`Limits::max_metadata_entries`].

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use crate::{body::Codec, protocol::MethodRef};
+use crate::{body::Codec, pressure::Pressure, protocol::MethodRef};
 
 /// How many aliases there are in a process, and at most on a connection.
 pub const MAX_ALIASES: usize = 1024;
@@ -21,6 +21,7 @@ pub struct Method {
     name: Arc<str>,
     alias: Option<u16>,
     is_idempotent: bool,
+    pressure: Pressure,
 }
 
 /// A method as the macro names it in a stub's table.
@@ -28,6 +29,7 @@ pub struct Method {
 pub struct StubMethod {
     name: &'static str,
     is_idempotent: bool,
+    pressure: Pressure,
 }
 
 impl StubMethod {
@@ -37,6 +39,7 @@ impl StubMethod {
         StubMethod {
             name,
             is_idempotent: false,
+            pressure: Pressure::Wait,
         }
     }
 
@@ -44,6 +47,13 @@ impl StubMethod {
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.is_idempotent = true;
+        self
+    }
+
+    /// What becomes of its notifications to a peer that is behind.
+    #[must_use]
+    pub const fn pressure(mut self, pressure: Pressure) -> Self {
+        self.pressure = pressure;
         self
     }
 }
@@ -61,6 +71,7 @@ impl Method {
                 name: name.clone(),
                 alias: Some(*alias),
                 is_idempotent: false,
+                pressure: Pressure::Wait,
             };
         }
         let alias = (aliases.len() < MAX_ALIASES).then_some(aliases.len() as u16);
@@ -71,6 +82,7 @@ impl Method {
             name,
             alias,
             is_idempotent: false,
+            pressure: Pressure::Wait,
         }
     }
 
@@ -85,6 +97,17 @@ impl Method {
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.is_idempotent
+    }
+
+    /// What becomes of a notification of it to a peer that is behind, as `#[notify(…)]` says.
+    #[must_use]
+    #[inline]
+    pub fn pressure(&self) -> Pressure {
+        self.pressure
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     #[inline]
@@ -139,6 +162,7 @@ impl Methods {
             .iter()
             .map(|method| Method {
                 is_idempotent: method.is_idempotent,
+                pressure: method.pressure,
                 ..Method::new(service, method.name)
             })
             .collect()

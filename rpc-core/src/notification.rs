@@ -12,15 +12,16 @@ use tokio::time::Instant;
 
 use crate::{
     body::{self, Codec},
+    close::{CloseCode, CloseReason},
     connection::Shared,
+    delivery::Delivery,
     error::CallError,
     line::NextSession,
     method::{Method, Methods},
     peer::Peer,
+    pressure::Pressure,
     priority::Priority,
-    protocol::{
-        Admission, EncodedNotification, FIRST_PIECE_BYTES, Frame, Head, Options, Outgoing, Ticket,
-    },
+    protocol::{Admission, EncodedNotification, Options, Outgoing, Ticket, Told, closed_status},
     scratch,
     status::{Code, Fate, Status},
 };
@@ -31,8 +32,13 @@ use crate::{
 /// waits while the peer has no credit left for notifications, for the connection's default deadline
 /// at the most. Dropping it before that sends nothing.
 ///
-/// It fails with `DEADLINE_EXCEEDED` when the credit does not come, with `UNAVAILABLE` when the connection has ended, and when the arguments cannot be
-/// encoded or are too large.
+/// One whose method says what becomes of it when the peer is behind ([`Pressure`]) does not wait for
+/// credit. It is done, with `Ok`, once it is queued, or dropped, or kept until the peer has caught up:
+/// to learn which it was, send it with a notifier.
+///
+/// It fails with `DEADLINE_EXCEEDED` when the credit does not come, with `UNAVAILABLE` when the
+/// connection has ended or is ended by this, and when the arguments cannot be encoded or are too large:
+/// for a volatile one that is above 64 KiB.
 #[must_use = "a notification is sent when it is awaited"]
 pub struct Notification<A> {
     session: Arc<Shared>,
@@ -93,6 +99,9 @@ impl<A: Serialize> Future for Notification<A> {
             let timeout = shared.limits.default_deadline;
             this.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         }
+        if this.methods.get(this.index).pressure() != Pressure::Wait {
+            return this.send_without_waiting(cx);
+        }
         let mut body = scratch::take();
         if let Err(error) = body::encode(shared.codec, &this.arguments, &mut body) {
             return Poll::Ready(Err(not_encoded(&error).into()));
@@ -122,6 +131,32 @@ impl<A: Serialize> Future for Notification<A> {
                 if this.next.is_none() {
                     return Poll::Ready(Err(status.into()));
                 }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<A: Serialize> Notification<A> {
+    /// What its method says of a peer that is behind spares the wait for credit.
+    fn send_without_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let method = self.methods.get(self.index);
+        let encoded = match encode(self.session.codec, method, &self.arguments) {
+            Ok(encoded) => encoded,
+            Err(status) => return Poll::Ready(Err(status.into())),
+        };
+        let status = match tell(&self.session, method, &encoded).0 {
+            Ok(Told::Disconnect) => closed_status(&is_behind(method), Fate::NotSent),
+            Ok(_) => return Poll::Ready(Ok(())),
+            Err(status) => status,
+        };
+        self.next = self.session.next(&status, self.deadline);
+        match (&self.next, method.pressure()) {
+            (None, _) => Poll::Ready(Err(status.into())),
+            // Dropped, as it is while there is no connection.
+            (Some(_), Pressure::Volatile | Pressure::DropNewest) => Poll::Ready(Ok(())),
+            (Some(_), _) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -170,28 +205,6 @@ pub trait Receivers: fmt::Debug + Send + Sync + 'static {
     fn find(&self) -> (Vec<Peer>, usize);
 }
 
-/// What became of a notification to many peers. Each of them counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Delivery {
-    /// Peers for which it was queued for writing.
-    pub sent: usize,
-    /// Peers without a connection at the moment, for which it was queued: it is written, in order, when
-    /// they come back within [`Limits::resume_window`](crate::Limits::resume_window), and lost
-    /// otherwise. What waits is bounded by their credit, and beyond it they are `behind`.
-    pub suspended: usize,
-    /// Peers that were left out, since they are behind: they have no credit left, or too much
-    /// waits to be written to them.
-    pub behind: usize,
-    /// Peers that were left out, since the body is larger than they take.
-    pub too_large: usize,
-    /// Peers whose connection has ended.
-    pub closed: usize,
-    /// Users and sessions that were addressed and are not there: tell them some other way, such as a
-    /// notification of their mobile phone. None where peers were named.
-    pub absent: usize,
-}
-
 impl Broadcast {
     /// To these peers.
     #[must_use]
@@ -205,10 +218,12 @@ impl Broadcast {
     }
 
     /// Encodes the notification once (for each codec in use) and queues it for each peer, without
-    /// waiting for any of them.
+    /// waiting for any of them. What becomes of it for a peer that is behind, its method says
+    /// ([`Pressure`]), and [`Delivery`] counts.
     ///
     /// # Errors
-    /// When the arguments cannot be encoded; nobody was told then.
+    /// When the arguments cannot be encoded, or those of a volatile one have more than 64 KiB; nobody
+    /// was told then.
     #[expect(
         clippy::unused_async,
         reason = "peers on other servers will be told by way of a message broker"
@@ -233,26 +248,15 @@ impl Broadcast {
         for peer in peers {
             let frame = &mut encoded[peer.codec() as usize];
             if frame.is_none() {
-                *frame = Some(encode_frame(peer.codec(), method, arguments)?);
+                *frame = Some(encode(peer.codec(), method, arguments)?);
             }
         }
         for peer in peers {
             let Some(encoded) = &encoded[peer.codec() as usize] else {
                 continue;
             };
-            let session = peer.session();
-            let (sent, is_suspended) = session.update(|state, _| {
-                let connection = &mut state.connection;
-                let sent = connection.notify_encoded(method, encoded);
-                (sent, connection.is_suspended())
-            });
-            match sent {
-                Ok(true) if is_suspended => delivery.suspended += 1,
-                Ok(true) => delivery.sent += 1,
-                Ok(false) => delivery.behind += 1,
-                Err(status) if status.code() == Code::UNAVAILABLE => delivery.closed += 1,
-                Err(_) => delivery.too_large += 1,
-            }
+            let (told, is_suspended) = tell(&peer.session(), method, encoded);
+            delivery.count(&told, is_suspended);
         }
         Ok(delivery)
     }
@@ -278,25 +282,44 @@ impl fmt::Debug for Broadcast {
     }
 }
 
-/// A NOTIFY as all connections of a codec have it.
-fn encode_frame<A: Serialize>(
+/// A notification as all connections of a codec have it.
+fn encode<A: Serialize>(
     codec: Codec,
     method: &Method,
     arguments: &A,
 ) -> Result<EncodedNotification, Status> {
     let mut body = scratch::take();
     body::encode(codec, arguments, &mut body).map_err(|error| not_encoded(&error))?;
-    if body.len() > FIRST_PIECE_BYTES {
-        return Ok(EncodedNotification::Large(body.into()));
-    }
-    let head = Head::Notify {
-        method: method.reference(codec),
-    };
-    let mut frame = Vec::with_capacity(body.len() + 16);
-    Frame::with_payload(head, &body).encode(codec, &mut frame);
-    let body_bytes = body.len();
+    let encoded = EncodedNotification::new(codec, method, &mut body);
     scratch::put(body);
-    Ok(EncodedNotification::Frame { frame, body_bytes })
+    encoded
+}
+
+/// Sends a notification to one peer without waiting. Says also whether there is no connection at the
+/// moment.
+fn tell(
+    session: &Shared,
+    method: &Method,
+    encoded: &EncodedNotification,
+) -> (Result<Told, Status>, bool) {
+    let (told, is_suspended) = session.update(|state, _| {
+        let connection = &mut state.connection;
+        let told = connection.notify_encoded(method, encoded);
+        (told, connection.is_suspended())
+    });
+    if matches!(told, Ok(Told::Disconnect)) {
+        session.close(is_behind(method));
+    }
+    (told, is_suspended)
+}
+
+/// Why the session of a peer ends that has missed this notification.
+fn is_behind(method: &Method) -> CloseReason {
+    let message = format!(
+        "too far behind with notifications to miss one of {}",
+        method.name()
+    );
+    CloseReason::local(CloseCode::BEHIND, message)
 }
 
 fn not_encoded(error: &body::BodyError) -> Status {

@@ -98,6 +98,15 @@ impl Peer {
         self.with_session(|session| session.lock().connection.in_flight())
     }
 
+    /// How many bytes this end holds that wait to be sent to the peer: what is queued for writing, the
+    /// rest of large bodies, and notifications that are kept until the peer has caught up.
+    /// [`Limits::outbound_queue_bytes`](crate::Limits::outbound_queue_bytes) and
+    /// [`Limits::backlog_bytes`](crate::Limits::backlog_bytes) bound them.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.with_session(|session| session.lock().connection.waiting_bytes())
+    }
+
     /// Asks the peer for a sign of life, and says how long it took.
     ///
     /// Cancel safe.

@@ -243,6 +243,7 @@ fn the_table_of_close_codes_is_that_of_the_code() {
         (CloseCode::SESSION_ENDED, "SESSION_ENDED"),
         (CloseCode::GAP, "GAP"),
         (CloseCode::TOMBSTONES, "TOMBSTONES"),
+        (CloseCode::BEHIND, "BEHIND"),
         (CloseCode::MOVED, "MOVED"),
         (CloseCode::WRITE_STALL, "WRITE_STALL"),
     ];
@@ -294,6 +295,7 @@ fn the_tables_of_limits_have_the_defaults() {
         limits.max_metadata_entries.to_string(),
         limits.max_metadata_bytes.to_string(),
         limits.outbound_queue_bytes.to_string(),
+        limits.backlog_bytes.to_string(),
         limits.connection_window_bytes.to_string(),
         milliseconds(limits.hello_timeout),
         milliseconds(limits.write_stall),

@@ -87,7 +87,8 @@ use proc_macro::TokenStream;
 ///
 /// # Options of a method
 /// - `#[notify]`: one-way. The caller learns that it was sent and nothing more, so the method
-///   returns nothing.
+///   returns nothing. What becomes of it when its peer is behind can be said, see
+///   [below](#slow-readers).
 /// - `#[rpc(name = "other")]`: the name of the method on the wire.
 /// - `#[rpc(spawn)]`: run it in a task of its own at once. Without it, a method is first polled
 ///   where it arrives, which is cheaper for all that finish or wait soon.
@@ -127,6 +128,48 @@ use proc_macro::TokenStream;
 /// - If it does both, it is a `DuplexCall`.
 ///
 /// A notification has no streams.
+///
+/// # Slow readers
+/// A peer is behind with notifications when it has given no credit for more, since it has not handled
+/// those before, or when too much waits to be written to it (`Limits::outbound_queue_bytes`). As a rule
+/// a sender to one peer waits then, up to its default deadline, and a notifier leaves the peer out, as
+/// `Delivery` tells. For a notification that is sent often, one of these says something better; with it
+/// nobody ever waits for credit.
+///
+/// | | what becomes of it when the peer is behind |
+/// | --- | --- |
+/// | `#[notify(drop_newest)]` | it is dropped |
+/// | `#[notify(drop_oldest)]` | it is kept until the peer has caught up; when too much is kept, the oldest is dropped |
+/// | `#[notify(conflate(symbol))]` | it is kept, in the place of the one before with the same `symbol` |
+/// | `#[notify(conflate)]` | it is kept, in the place of the one before |
+/// | `#[notify(disconnect)]` | the peer's session ends, with the close code 4106; its client begins another one, and so knows that it has missed something |
+/// | `#[notify(volatile)]` | it is dropped, and also where there is no connection at the moment |
+///
+/// - What is kept is bounded by `Limits::backlog_bytes` for each session, all methods together. To make
+///   room, the oldest of those with `drop_oldest` go; if that does not do, the new one is dropped. It is
+///   lost when the session ends.
+/// - The key of `conflate(symbol)` is an argument of the method, compared as it is encoded. The latest
+///   of a key goes when it would have been the turn of the first.
+/// - A volatile notification takes no credit, and none is ever sent twice. Positions and progress are
+///   of that kind: the next one makes up for it. Its arguments have 64 KiB at the most, or sending it
+///   fails with `RESOURCE_EXHAUSTED`. Where the reader is slower than its network, it is the reader's
+///   end that drops it.
+/// - Notifications of one method come in the order in which they were sent, and so do all of those with
+///   `drop_oldest` and `conflate` that one peer is sent while it is behind. Beyond that, one of a
+///   method that waits may come behind a later one of another method, and a volatile one before or
+///   behind any other.
+///
+/// ```
+/// #[wirecall::service]
+/// trait Market {
+///     #[notify(conflate(symbol))]
+///     async fn price(&self, symbol: &str, cents: u64);
+///     #[notify(drop_oldest)]
+///     async fn traded(&self, symbol: &str, count: u64);
+///     #[notify(volatile)]
+///     async fn pointer(&self, x: f64, y: f64);
+/// }
+/// ```
 ///
 /// # Generic traits
 /// `trait Store<T>` gives `StoreServer<S, T>`, `StoreClient<T>` and `StoreNotifier<T>`. Type

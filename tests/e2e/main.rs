@@ -24,6 +24,7 @@ mod limits;
 mod metadata;
 mod negotiation;
 mod notifications;
+mod pressure;
 mod raw_client;
 mod raw_frames;
 mod raw_server;

@@ -5,6 +5,7 @@ mod auth;
 mod bodies;
 mod incoming;
 mod outgoing;
+mod pressure;
 mod session;
 mod streams;
 #[cfg(test)]
@@ -44,7 +45,9 @@ use crate::{
 };
 use auth::Auth;
 use incoming::{Alias, MIN_REFUSALS};
-pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
+pub(crate) use outgoing::{Admission, Outgoing, Started};
+use pressure::Kept;
+pub(crate) use pressure::{EncodedNotification, Told};
 pub use session::GoAway;
 use session::Session;
 pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
@@ -56,7 +59,7 @@ const MIN_MESSAGE_BYTES: usize = 256 << 10;
 const MAX_LARGE_BYTES: usize = 32 << 20;
 
 /// How often a peer is helped with a misspelt name: looking for the right one takes a while.
-const MAX_SUGGESTIONS: usize = 16;
+const MAX_SUGGESTIONS: u8 = 16;
 
 /// The most calls that may be in flight, whatever is configured: a peer chooses which entry of the
 /// table it uses.
@@ -103,7 +106,7 @@ pub struct Connection {
     aliases_sent: Vec<u64>,
     aliases_received: Vec<Option<Alias>>,
     /// How many more times an unknown name is worth looking for one that is like it.
-    suggestions: usize,
+    suggestions: u8,
 
     outbox: Outbox,
     /// Large bodies of the peer that are not complete.
@@ -124,6 +127,8 @@ pub struct Connection {
     /// Notifications that this end may send.
     notify_credit: usize,
     notify_waiting: Waiters,
+    /// Those that are kept until they may be sent. Boxed: few connections ever have any.
+    backlog: Kept,
     /// Notifications that the peer may send.
     notify_granted: usize,
     /// Notifications that were handled and whose credit has not been given back.
@@ -163,6 +168,7 @@ impl Connection {
             is_beyond_control: false,
             notify_credit: 0,
             notify_waiting: Waiters::default(),
+            backlog: None,
             notify_granted,
             notify_handled: 0,
             pong: None,
@@ -643,6 +649,7 @@ impl Connection {
     pub fn take_output(&mut self, batch: &mut Batch, wakers: &mut Vec<Waker>) {
         let freed = std::mem::take(&mut self.has_freed_room);
         let had_no_room = freed || self.is_congested() || self.is_clogged();
+        let had_large = self.outbox.large_bytes() > 0;
         self.write_pong();
         self.write_ack();
         self.outbox.take(batch);
@@ -651,6 +658,8 @@ impl Connection {
         }
         if had_no_room {
             self.offer_room(wakers);
+        } else if had_large {
+            self.admit_notifications(wakers);
         }
     }
 
@@ -671,6 +680,7 @@ impl Connection {
     /// Takes all frames that wait, whatever the peer's window is: the connection is about to end.
     /// Bodies that are not complete stay behind.
     pub(crate) fn take_rest(&mut self, batch: &mut Batch) {
+        self.send_rest_kept();
         self.outbox.take_rest(batch);
     }
 
@@ -715,6 +725,7 @@ impl Connection {
         // Handles of a connection may outlive it for long: its buffers go now.
         self.inbound = Inbound::default();
         self.outbox = Outbox::new(self.codec);
+        self.backlog = None;
         self.assembly = Assembly::default();
         self.aliases_received = Vec::new();
         self.aliases_sent = Vec::new();

@@ -22,7 +22,7 @@ const RETRY_AFTER_MS: u64 = 3;
 /// The longest text of an error that is sent.
 const MAX_ERROR_TEXT_BYTES: usize = 1 << 10;
 
-pub(super) fn closed_status(reason: &CloseReason, fate: Fate) -> Status {
+pub(crate) fn closed_status(reason: &CloseReason, fate: Fate) -> Status {
     Status::new(Code::UNAVAILABLE, reason.to_string()).with_fate(fate)
 }
 

@@ -208,6 +208,18 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The element at this place of an array.
+pub(super) fn element(array: &[u8], place: u8) -> Option<&[u8]> {
+    let mut cursor = Cursor(array);
+    cursor.expect(b'[').ok()?;
+    for _ in 0..place {
+        cursor.value().ok()?;
+        cursor.expect(b',').ok()?;
+    }
+    let element = cursor.value().ok()?;
+    Some(element.as_bytes())
+}
+
 fn frame<'a>(kind: u8, values: [&'a str; 5], count: usize) -> Result<Frame<'a>, FrameError> {
     let Some((fields, payload)) = shape(kind) else {
         return Err(FrameError::UnknownKind(u64::from(kind)));

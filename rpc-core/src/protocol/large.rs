@@ -134,6 +134,15 @@ impl LargeBodies {
         self.bytes
     }
 
+    /// Bytes of this key's body and of what waits behind it that have not been sent.
+    pub(super) fn bytes_of(&self, key: CallId) -> usize {
+        let large = self.all().find(|large| large.key == key);
+        large.map_or(0, |large| {
+            let followers: usize = large.followers.iter().map(Follower::bytes).sum();
+            large.first.len() + large.body.len() - large.sent + followers
+        })
+    }
+
     /// Whether a body of this key is on its way, or waits to begin.
     #[inline]
     pub(super) fn contains(&self, key: CallId) -> bool {

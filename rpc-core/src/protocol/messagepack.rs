@@ -292,6 +292,18 @@ fn expected(what: &'static str, error: FrameError) -> FrameError {
     }
 }
 
+/// The element at this place of an array.
+pub(super) fn element(array: &[u8], place: u8) -> Option<&[u8]> {
+    let mut reader = Reader(array);
+    let elements = reader.array().ok()?;
+    let place = usize::from(place);
+    if place >= elements {
+        return None;
+    }
+    reader.skip(place).ok()?;
+    reader.raw().ok()
+}
+
 /// Checks that the bytes are exactly one value, whatever it means, in which arrays and maps are
 /// nested no deeper than [`MAX_NESTING`], and all that lengths claim is there. Does not recurse.
 #[inline]

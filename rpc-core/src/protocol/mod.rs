@@ -15,10 +15,12 @@
 //!   - `replay`: what was sent and may have to be sent again
 //!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
+//!   - `backlog`: notifications that are kept for a peer that is behind
 //!   - `slots`: the numbers in ids
 //!   - `failure`: errors as they travel
 
 mod assembly;
+mod backlog;
 mod calls;
 mod connection;
 mod event;
@@ -45,11 +47,11 @@ mod waiters;
 
 pub(crate) use calls::{Answer, Failure, Received, Small};
 pub(crate) use connection::{
-    Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec,
+    Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec, Told,
 };
 pub use connection::{Connection, GoAway};
 pub use event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target};
-pub(crate) use failure::{body_too_large, error_frame, error_options};
+pub(crate) use failure::{body_too_large, closed_status, error_frame, error_options};
 pub use frame::{
     CallId, ChunkState, Frame, FrameError, Frames, Head, MAX_METHOD_NAME_BYTES, MethodRef,
     Position, Side, next_frame,

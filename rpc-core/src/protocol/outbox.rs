@@ -45,6 +45,9 @@ pub(super) struct Outbox {
     levels: Levels,
     /// Bodies that go in pieces.
     large: LargeBodies,
+    /// What may be lost. In messages of its own: it is not kept to be sent again, takes no part of the
+    /// window, and goes with the socket.
+    volatile: Option<Box<Packer>>,
     /// Bytes of messages that may be sent. The last one may overshoot them.
     window: i64,
     /// How often something was taken, so that the lowest priority comes first at times.
@@ -61,6 +64,7 @@ impl Outbox {
             control: Packer::new(codec),
             levels: Levels::new(codec),
             large: LargeBodies::new(PeerLimits::default().max_assembly_bytes),
+            volatile: None,
             window: WINDOW_BYTES as i64,
             takes: 0,
         }
@@ -104,6 +108,7 @@ impl Outbox {
     /// The socket is gone: what belonged to it is dropped, and all else waits.
     pub(super) fn hold(&mut self) {
         self.signals = None;
+        self.volatile = None;
         self.held = true;
     }
 
@@ -209,6 +214,15 @@ impl Outbox {
         }
     }
 
+    /// Appends a VOLATILE that was encoded before.
+    pub(super) fn push_volatile(&mut self, encoded: &[u8]) {
+        let control = &self.control;
+        let volatile = self
+            .volatile
+            .get_or_insert_with(|| Box::new(control.like()));
+        volatile.push_encoded(encoded, false);
+    }
+
     /// Appends a frame that may have to wait behind a large body of the same call.
     pub(super) fn push_in_order(&mut self, priority: Priority, frame: Frame<'_>) {
         self.push_body(priority, frame, &mut Vec::new());
@@ -246,6 +260,23 @@ impl Outbox {
         signals + self.control.len() + self.levels.len()
     }
 
+    /// Bytes of frames that wait, with the large bodies of notifications.
+    #[inline]
+    pub(super) fn notify_bytes(&self) -> usize {
+        let large = match self.large.is_empty() {
+            true => 0,
+            false => self.large.bytes_of(CallId::CONNECTION),
+        };
+        self.len() + large
+    }
+
+    /// Bytes of volatile frames that wait. They are not among the others: what may be lost is in
+    /// nobody's way.
+    #[inline]
+    pub(super) fn volatile_bytes(&self) -> usize {
+        self.volatile.as_ref().map_or(0, |volatile| volatile.len())
+    }
+
     /// Bytes of large bodies that wait.
     #[inline]
     pub(super) fn large_bytes(&self) -> usize {
@@ -260,6 +291,7 @@ impl Outbox {
         }
         self.has_signals()
             || self.replay.is_restarted()
+            || self.may_take_volatile()
             || (self.replay.has_room()
                 && (!self.control.is_empty() || (self.window > 0 && self.has_calls())))
     }
@@ -319,6 +351,28 @@ impl Outbox {
             self.take_counted(batch);
             self.replay.record(batch, first);
         }
+        if self.may_take_volatile() {
+            self.take_volatile(batch);
+        }
+    }
+
+    /// Whether volatile frames may go: not before the DEFINEs of their aliases, nor to a peer that
+    /// takes in nothing.
+    #[inline]
+    fn may_take_volatile(&self) -> bool {
+        self.volatile.is_some()
+            && self.window > 0
+            && !self.replay.is_restarted()
+            && (self.control.is_empty() || self.replay.has_room())
+    }
+
+    fn take_volatile(&mut self, batch: &mut Batch) {
+        let Some(volatile) = &mut self.volatile else {
+            return;
+        };
+        // One in any case, beside whatever else there is.
+        while volatile.take_message(batch) > 0 && batch.len() < BATCH_BYTES {}
+        self.volatile.take_if(|volatile| volatile.is_empty());
     }
 
     #[inline]
@@ -367,6 +421,9 @@ impl Outbox {
         self.control.take(batch);
         for level in self.levels.iter_mut() {
             level.take(batch);
+        }
+        if let Some(mut volatile) = self.volatile.take() {
+            volatile.take(batch);
         }
     }
 

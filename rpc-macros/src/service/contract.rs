@@ -153,6 +153,14 @@ fn check_duplicates(methods: &[Method], errors: &mut Errors) {
                     first.ident, first.wire_name.text
                 ),
             );
+        } else if first.pressure != method.pressure {
+            errors.at_span(
+                method.wire_name.span,
+                format!(
+                    "what becomes of \"{}\" when its peer is behind differs between configurations",
+                    first.wire_name.text
+                ),
+            );
         } else if first.kind() != method.kind() {
             errors.at_span(
                 method.wire_name.span,
@@ -207,7 +215,12 @@ impl<'a> Table<'a> {
                 .filter(|method| method.wire_name.text == *name)
                 .all(|method| method.is_idempotent);
             let idempotent = is_idempotent.then(|| quote!(.idempotent()));
-            quote!(#private::StubMethod::new(#name) #idempotent)
+            let pressure = row.pressure.as_ref().map(|pressure| {
+                let arguments = row.on_the_wire().map(|argument| &argument.ident);
+                let pressure = pressure.expand(private, arguments);
+                quote!(.pressure(#pressure))
+            });
+            quote!(#private::StubMethod::new(#name) #idempotent #pressure)
         };
         self.rows().map(row).collect()
     }

@@ -11,7 +11,7 @@ use super::{
     args::{self, Argument, WireArgument},
     blame,
     names::{self, WireName},
-    options::{Credit, MethodOptions},
+    options::{Credit, MethodOptions, Pressure},
     reply::Reply,
     stream::{self, StreamArgument},
 };
@@ -33,6 +33,8 @@ pub(super) struct Method {
     pub(super) is_idempotent: bool,
     /// What its caller has to be allowed to do.
     pub(super) scope: Option<LitStr>,
+    /// What becomes of a notification when its peer is behind, if it says so.
+    pub(super) pressure: Option<Pressure>,
     pub(super) docs: Vec<Attribute>,
     pub(super) cfgs: Vec<Attribute>,
     pub(super) deprecated: Vec<Attribute>,
@@ -140,6 +142,7 @@ impl Method {
             credit: options.credit,
             is_idempotent: options.idempotent.is_some(),
             scope: options.scope,
+            pressure: options.pressure.map(|(pressure, _)| pressure),
             docs: with_attribute("doc"),
             cfgs: with_attribute("cfg"),
             deprecated: with_attribute("deprecated"),
@@ -151,6 +154,14 @@ impl Method {
             errors.at_span(
                 credit.span,
                 "a credit is for streams: this method neither takes nor returns one",
+            );
+        }
+        if let Some(Pressure::Conflate(Some(key))) = &method.pressure
+            && !method.on_the_wire().any(|argument| argument.ident == *key)
+        {
+            errors.at(
+                key,
+                format!("`{}` has no argument `{key}` that is sent", signature.ident),
             );
         }
         match (options.idempotent, method.kind()) {

@@ -1,10 +1,10 @@
-//! The options of the service, in `#[service(…)]`, and of a method, in `#[notify]` and `#[rpc(…)]`.
+//! The options of the service, in `#[service(…)]`, and of a method, in `#[notify(…)]` and `#[rpc(…)]`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
 use syn::{
-    Attribute, LitInt, LitStr, Meta, meta::ParseNestedMeta, parse::Parser as _,
-    spanned::Spanned as _,
+    Attribute, Ident, LitInt, LitStr, Meta, meta::ParseNestedMeta, parenthesized,
+    parse::Parser as _, spanned::Spanned as _, token::Paren,
 };
 
 use crate::{errors::Errors, facade::Facade};
@@ -45,7 +45,7 @@ pub(super) fn is_method_option(attribute: &Attribute) -> bool {
     attribute.path().is_ident("notify") || attribute.path().is_ident("rpc")
 }
 
-/// What `#[notify]` and `#[rpc(…)]` say of a method.
+/// What `#[notify(…)]` and `#[rpc(…)]` say of a method.
 #[derive(Default)]
 pub(super) struct MethodOptions {
     /// The name on the wire, if it is not that of the method.
@@ -59,6 +59,8 @@ pub(super) struct MethodOptions {
     /// What its caller has to be allowed to do.
     pub(super) scope: Option<LitStr>,
     pub(super) is_notification: bool,
+    /// What becomes of it when its peer is behind, and where that is said.
+    pub(super) pressure: Option<(Pressure, Span)>,
 }
 
 impl MethodOptions {
@@ -81,13 +83,18 @@ impl MethodOptions {
 
     fn parse_notify(&mut self, attribute: &Attribute) -> syn::Result<()> {
         self.is_notification = true;
-        match &attribute.meta {
-            Meta::Path(_) => Ok(()),
-            _ => Err(syn::Error::new(
-                attribute.span(),
-                "`#[notify]` has no options",
-            )),
+        if let Meta::Path(_) = &attribute.meta {
+            return Ok(());
         }
+        attribute.parse_nested_meta(|meta| {
+            let pressure = Pressure::parse(&meta)?;
+            if self.pressure.is_some() {
+                return Err(meta
+                    .error("what becomes of a notification when its peer is behind is said once"));
+            }
+            self.pressure = Some((pressure, meta.path.span()));
+            Ok(())
+        })
     }
 
     fn parse_rpc(&mut self, attribute: &Attribute) -> syn::Result<()> {
@@ -129,6 +136,79 @@ impl MethodOptions {
         })
     }
 }
+
+/// What `#[notify(…)]` says: what becomes of a notification when its peer is behind.
+#[derive(Clone, PartialEq)]
+pub(super) enum Pressure {
+    Volatile,
+    DropNewest,
+    DropOldest,
+    /// The key is that argument.
+    Conflate(Option<Ident>),
+    Disconnect,
+}
+
+impl Pressure {
+    fn parse(meta: &ParseNestedMeta<'_>) -> syn::Result<Self> {
+        let is = |name| meta.path.is_ident(name);
+        if is("conflate") {
+            return Self::parse_conflate(meta);
+        }
+        let pressure = if is("volatile") {
+            Pressure::Volatile
+        } else if is("drop_newest") {
+            Pressure::DropNewest
+        } else if is("drop_oldest") {
+            Pressure::DropOldest
+        } else if is("disconnect") {
+            Pressure::Disconnect
+        } else {
+            return Err(meta.error(
+                "no such option: there are `volatile`, `drop_newest`, `drop_oldest`, `conflate`, \
+                 `conflate(argument)` and `disconnect`",
+            ));
+        };
+        Ok(pressure)
+    }
+
+    fn parse_conflate(meta: &ParseNestedMeta<'_>) -> syn::Result<Self> {
+        if !meta.input.peek(Paren) {
+            return Ok(Pressure::Conflate(None));
+        }
+        let inside;
+        parenthesized!(inside in meta.input);
+        let key: Ident = inside
+            .parse()
+            .map_err(|error| syn::Error::new(error.span(), ONE_KEY))?;
+        if !inside.is_empty() {
+            return Err(inside.error(ONE_KEY));
+        }
+        Ok(Pressure::Conflate(Some(key)))
+    }
+
+    /// The `Pressure`, as a constant. `arguments` are those on the wire.
+    pub(super) fn expand<'a>(
+        &self,
+        private: &TokenStream,
+        arguments: impl Iterator<Item = &'a Ident>,
+    ) -> TokenStream {
+        let variant = match self {
+            Pressure::Volatile => quote!(Volatile),
+            Pressure::DropNewest => quote!(DropNewest),
+            Pressure::DropOldest => quote!(DropOldest),
+            Pressure::Disconnect => quote!(Disconnect),
+            Pressure::Conflate(None) => quote!(Conflate(::core::option::Option::None)),
+            Pressure::Conflate(Some(key)) => {
+                let place = arguments.take_while(|argument| *argument != key).count();
+                let place = Literal::usize_unsuffixed(place);
+                quote!(Conflate(::core::option::Option::Some(#place)))
+            }
+        };
+        quote!(#private::Pressure::#variant)
+    }
+}
+
+const ONE_KEY: &str = "the key is one argument of the method: `conflate(argument)`";
 
 /// What `#[rpc(credit(…))]` says.
 pub(super) struct Credit {

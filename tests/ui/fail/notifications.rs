@@ -6,8 +6,6 @@ trait Notifications {
     async fn fallible(&self) -> Result<(), wirecall::Status>;
     #[notify]
     fn not_async(&self);
-    #[notify(all)]
-    async fn options(&self);
     #[notify]
     async fn unit(&self) -> ();
     #[notify]

@@ -28,6 +28,25 @@ trait Text {
     #[notify]
     #[rpc(scope = "tell")]
     async fn told(&self, text: Option<&str>, bytes: Option<&[u8]>);
+    #[notify(volatile)]
+    async fn at(&self, x: f64, y: f64);
+    #[notify(drop_newest)]
+    #[rpc(name = "new")]
+    async fn newest(&self);
+    #[notify(drop_oldest)]
+    async fn oldest(&self);
+    #[notify(conflate)]
+    async fn total(&self, count: u64);
+    #[notify(conflate(r#type))]
+    async fn latest(&self, cx: &rpc::Context, text: &str, r#type: u8);
+    #[notify(disconnect,)]
+    async fn entry(&self, number: u64);
+}
+
+#[rpc::service(crate = rpc)]
+trait Pairs<T> {
+    #[notify(conflate(key))]
+    async fn changed(&self, value: &T, key: &T);
 }
 
 #[rpc::service(crate = rpc,)]

@@ -5,7 +5,6 @@ use std::{
     task::{Poll, Waker},
 };
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Connection, Phase, StreamSpec};
@@ -43,24 +42,6 @@ pub(crate) struct Started {
     pub(crate) index: usize,
     /// What the handles of its streams know it by.
     pub(crate) generation: u64,
-}
-
-/// A notification for many peers.
-#[derive(Debug)]
-pub(crate) enum EncodedNotification {
-    /// The whole frame.
-    Frame { frame: Vec<u8>, body_bytes: usize },
-    /// A body that goes in pieces.
-    Large(Bytes),
-}
-
-impl EncodedNotification {
-    fn body_bytes(&self) -> usize {
-        match self {
-            EncodedNotification::Frame { body_bytes, .. } => *body_bytes,
-            EncodedNotification::Large(body) => body.len(),
-        }
-    }
 }
 
 /// Whether there is room for a call or notification.
@@ -301,40 +282,14 @@ impl Connection {
         Ok(Admission::Sent(()))
     }
 
-    /// Like [`Connection::notify`], for a NOTIFY that was encoded before, with this connection's
-    /// codec and without options. Says whether it was sent: it does not wait for credit.
-    pub(crate) fn notify_encoded(
-        &mut self,
-        method: &Method,
-        encoded: &EncodedNotification,
-    ) -> Result<bool, Status> {
-        self.check_outgoing(encoded.body_bytes())?;
-        if !self.may_notify() {
-            return Ok(false);
-        }
-        self.notify_credit -= 1;
-        let method = self.method_ref(method);
-        match encoded {
-            EncodedNotification::Frame { frame, .. } => {
-                self.outbox
-                    .push_encoded(Priority::Normal, CallId::CONNECTION, frame);
-            }
-            EncodedNotification::Large(body) => {
-                let frame = Frame::new(Head::Notify { method });
-                self.outbox
-                    .push_large(Priority::Normal, &frame, body.clone());
-            }
-        }
-        Ok(true)
-    }
-
     pub(super) fn may_notify(&self) -> bool {
         self.notify_waiting.waiting() == 0 && self.notify_places() > 0
     }
 
-    /// None before the peer has announced its credit.
+    /// Notifications that may be sent by those who have not waited. None before the peer has announced
+    /// its credit, and none while too much waits to be written.
     pub(super) fn notify_places(&self) -> usize {
-        if self.is_congested() {
+        if self.outbox.notify_bytes() > self.limits.outbound_queue_bytes {
             return 0;
         }
         self.notify_credit
@@ -351,15 +306,6 @@ impl Connection {
     pub(crate) fn leave_notify_queue(&mut self, ticket: Ticket, wakers: &mut Vec<Waker>) {
         self.notify_waiting.leave(ticket);
         self.admit_notifications(wakers);
-    }
-
-    pub(super) fn admit_notifications(&mut self, wakers: &mut Vec<Waker>) {
-        while self.notify_waiting.waiting() > 0
-            && self.notify_waiting.admitted() < MAX_ADMITTED
-            && self.notify_places() > 0
-        {
-            self.notify_waiting.admit(wakers);
-        }
     }
 
     /// Whether a call or notification with a body of this size can be sent at all.

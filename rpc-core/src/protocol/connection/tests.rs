@@ -1,5 +1,7 @@
 //! Two ends of a connection in one hand, each test at a moment that few connections come to.
 
+mod pressure;
+
 use std::{
     sync::{
         Arc,
@@ -46,7 +48,11 @@ struct Shapes;
 impl Resolve for Shapes {
     fn resolve(&self, name: &str) -> Option<Target> {
         let method = name.strip_prefix("Shapes.")?;
-        let (_, kind) = KINDS.into_iter().find(|(name, _)| *name == method)?;
+        let kind = match KINDS.into_iter().find(|(name, _)| *name == method) {
+            Some((_, kind)) => kind,
+            None if method.starts_with("told") => MethodKind::Notification,
+            None => return None,
+        };
         Some(Target {
             service: 0,
             method: 0,
