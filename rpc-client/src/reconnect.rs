@@ -3,7 +3,7 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use wirecall_core::{CloseCode, CloseReason, ClosedBy, protocol::Token};
+use wirecall_core::{CloseCode, CloseReason, ClosedBy, Code, protocol::Token};
 
 use crate::{endpoint::Endpoint, error::ConnectError};
 
@@ -166,7 +166,10 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
 /// Whether there is no use in another attempt after one that has failed like this.
 pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
     let is_refused = |reason: &CloseReason| {
-        reason.by == ClosedBy::Peer && reason.code == CloseCode::UNAUTHENTICATED
+        let refusal = reason.refusal().map(|status| status.code());
+        let is_credential =
+            reason.code == CloseCode::UNAUTHENTICATED || refusal == Some(Code::UNAUTHENTICATED);
+        reason.by == ClosedBy::Peer && is_credential
     };
     match error {
         ConnectError::Url(_)

@@ -14,6 +14,7 @@ use crate::{
     peer::Peer,
     priority::Priority,
     protocol::CallId,
+    session_state::SessionState,
     status::{Code, Status},
 };
 
@@ -89,6 +90,12 @@ impl Context {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.peer.identity()
+    }
+
+    /// What the application keeps with the caller's session. It is the same one at each of its calls.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        self.peer.state()
     }
 
     /// When the caller stops waiting; the handler is dropped then. Calls that the handler makes

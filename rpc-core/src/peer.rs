@@ -11,6 +11,7 @@ use crate::{
     context::ConnectionInfo,
     identity::Identity,
     line::Line,
+    session_state::SessionState,
 };
 
 /// The other end of a connection, whichever end dialled. Stubs call it; both ends have the same
@@ -74,6 +75,13 @@ impl Peer {
     #[must_use]
     pub fn session_id(&self) -> SessionId {
         self.with_session(|session| session.id)
+    }
+
+    /// What the application keeps with the session. A client's peer has another session, with nothing
+    /// kept, after each one that could not go on: this is that of the moment.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        SessionState::new(self.session())
     }
 
     /// How frames and bodies are encoded.

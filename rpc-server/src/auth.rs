@@ -2,17 +2,18 @@
 
 use std::{
     fmt,
+    future::ready,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use wirecall_core::{
-    AuthError, ConnectionInfo, Identity,
-    connection::{Authentication, Gate},
+    AuthError, ConnectionInfo, Identity, Peer,
+    connection::{Admission, Authentication, Gate},
     protocol::Token,
 };
 
-use crate::{credentials::Offered, crowd::Place};
+use crate::{credentials::Offered, crowd::Place, lifecycle::Lifecycle};
 
 /// Finds out who a client is, once for each connection: its calls are not asked again.
 ///
@@ -203,32 +204,45 @@ impl fmt::Debug for Entrance {
     }
 }
 
-/// Where one connection is asked who it is.
+/// Where one connection is asked who it is, and whether its session may begin.
 pub(crate) struct Doorkeeper {
-    authenticator: Arc<dyn Authenticator>,
+    authenticator: Option<Arc<dyn Authenticator>>,
     /// What stood in the upgrade request. Asked for once: later only what is new counts.
     offered: Option<Offered>,
     /// Among those who have not come in.
     place: Arc<Mutex<Option<Place>>>,
+    lifecycle: Option<Lifecycle>,
 }
 
 impl Doorkeeper {
+    /// None where everybody may come in.
     pub(crate) fn new(
-        authenticator: Arc<dyn Authenticator>,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        lifecycle: Option<Lifecycle>,
         offered: Offered,
         place: Option<Place>,
-    ) -> Self {
-        Doorkeeper {
+    ) -> Option<Box<dyn Gate>> {
+        if authenticator.is_none() && lifecycle.is_none() {
+            return None;
+        }
+        Some(Box::new(Doorkeeper {
             authenticator,
             offered: Some(offered),
             place: Arc::new(Mutex::new(place)),
-        }
+            lifecycle,
+        }))
     }
 }
 
 impl Gate for Doorkeeper {
+    fn is_guarded(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
     fn ask(&mut self, info: Arc<ConnectionInfo>, token: Option<Token>) -> Authentication {
-        let authenticator = self.authenticator.clone();
+        let Some(authenticator) = self.authenticator.clone() else {
+            return Box::pin(ready(Err(AuthError::Unavailable)));
+        };
         let offered = self.offered.take().unwrap_or_default();
         let place = self.place.clone();
         Box::pin(async move {
@@ -243,6 +257,11 @@ impl Gate for Doorkeeper {
             drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
             Ok(identity)
         })
+    }
+
+    fn admit(&mut self, session: &Peer) -> Option<Admission> {
+        let lifecycle = self.lifecycle.as_ref()?;
+        Some(lifecycle.admission(session))
     }
 }
 

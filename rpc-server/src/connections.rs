@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -14,8 +15,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, SessionId,
-    connection::{self, Gate, Sessions},
+    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router,
+    connection::{self, Sessions, Watcher},
     transport::{Transport, WebSocket, memory::MemoryTransport},
 };
 
@@ -24,6 +25,7 @@ use crate::{
     credentials::Offered,
     crowd::{Crowd, Place},
     hub::Hub,
+    lifecycle::{Lifecycle, SessionHooks},
     negotiation::Offer,
     placed::Placed,
 };
@@ -32,7 +34,6 @@ use crate::{
 const MAX_SUSPENDED: usize = 10_000;
 
 /// What all connections of a server have in common.
-#[derive(Debug)]
 pub(crate) struct Connections {
     router: Arc<Router>,
     pub(crate) limits: Arc<Limits>,
@@ -41,6 +42,7 @@ pub(crate) struct Connections {
     pub(crate) crowd: Arc<Crowd>,
     /// Those that are in, by their users and groups.
     pub(crate) hub: Hub,
+    hooks: Option<Arc<dyn SessionHooks>>,
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -87,7 +89,6 @@ pub(crate) struct TooMany;
 struct Entry {
     connections: Arc<Connections>,
     key: u64,
-    session: SessionId,
 }
 
 /// The task of a session. By hand, since an `async` block that awaits the driver has room for two of
@@ -112,8 +113,6 @@ impl Drop for Entry {
         let peer = self.connections.lock().open.remove(&self.key);
         // Dropped without the lock.
         drop(peer);
-        // As a rule it has left when it ended.
-        self.connections.hub.forget(self.session);
     }
 }
 
@@ -124,6 +123,7 @@ impl Connections {
         offer: Offer,
         entrance: Entrance,
         hub: Hub,
+        hooks: Option<Arc<dyn SessionHooks>>,
         max_connections: usize,
     ) -> Self {
         Connections {
@@ -133,6 +133,7 @@ impl Connections {
             entrance,
             crowd: Arc::default(),
             hub,
+            hooks,
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -160,15 +161,21 @@ impl Connections {
         };
         let (limits, router) = (self.limits.clone(), self.router.clone());
         let sessions = T::sessions(&self).clone();
-        let gate = self.entrance.authenticator.clone().map(|authenticator| {
-            Box::new(Doorkeeper::new(authenticator, offered, outside)) as Box<dyn Gate>
-        });
+        let tasks = self.tasks.clone();
+        let lifecycle = self
+            .hooks
+            .clone()
+            .map(|hooks| Lifecycle::new(hooks, self.hub.clone(), tasks.clone()));
+        let watcher: Arc<dyn Watcher> = match &lifecycle {
+            Some(lifecycle) => Arc::new(lifecycle.clone()),
+            None => self.hub.watcher(),
+        };
+        let authenticator = self.entrance.authenticator.clone();
+        let gate = Doorkeeper::new(authenticator, lifecycle, offered, outside);
         let (peer, driver) =
             connection::accept(gate, transport, codec, limits, router, info, sessions);
-        let tasks = self.tasks.clone();
-        connection::watch(&peer, self.hub.watcher());
+        connection::watch(&peer, watcher);
         let entry = Entry {
-            session: peer.session_id(),
             key: self.enter(peer),
             connections: self,
         };
@@ -235,5 +242,18 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("router", &self.router)
+            .field("limits", &self.limits)
+            .field("offer", &self.offer)
+            .field("entrance", &self.entrance)
+            .field("hub", &self.hub)
+            .field("sessions", &self.sessions)
+            .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@
 //! - `server`: [`ServerBuilder`] and [`Server`], and its listeners
 //! - `connections`: those that are open
 //! - `hub`: who is there, and how to reach them
+//! - `lifecycle`: what an application does when sessions begin, break, go on and end
 //! - `drain`: how a server leaves
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
@@ -20,6 +21,7 @@ mod crowd;
 mod drain;
 mod http;
 mod hub;
+mod lifecycle;
 mod negotiation;
 mod placed;
 mod server;
@@ -28,4 +30,5 @@ pub use async_trait::async_trait;
 pub use auth::{AuthRequest, Authenticator, Credential, StaticTokens};
 pub use drain::{Drain, Drained, ServerHandle};
 pub use hub::{Audience, Hub, JoinError, Missed, Presence, PresenceEvents};
+pub use lifecycle::SessionHooks;
 pub use server::{BuildError, Server, ServerBuilder};

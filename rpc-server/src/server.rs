@@ -19,6 +19,7 @@ use crate::{
     drain::ServerHandle,
     http,
     hub::Hub,
+    lifecycle::SessionHooks,
     negotiation::Offer,
 };
 
@@ -39,6 +40,7 @@ pub struct ServerBuilder {
     offer: Offer,
     entrance: Entrance,
     hub: Hub,
+    hooks: Option<Arc<dyn SessionHooks>>,
     max_connections: usize,
 }
 
@@ -146,6 +148,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Has these called when sessions begin, break, go on and end. They may refuse sessions. There is one
+    /// set of them; the last one counts.
+    pub fn hooks(mut self, hooks: impl SessionHooks) -> Self {
+        self.hooks = Some(Arc::new(hooks));
+        self
+    }
+
     /// How many connections there may be at a time, plain HTTP included. 10,000 by default. What
     /// comes beyond is answered with 503. A connection that is no WebSocket after a minute ends.
     pub fn max_connections(mut self, max_connections: usize) -> Self {
@@ -195,6 +204,7 @@ impl ServerBuilder {
                 self.offer,
                 self.entrance,
                 self.hub,
+                self.hooks,
                 self.max_connections,
             )),
         })
@@ -242,6 +252,7 @@ impl Server {
                 max_unauthenticated: 100,
             },
             hub: Hub::new(),
+            hooks: None,
             max_connections: 10_000,
         }
     }
@@ -310,8 +321,8 @@ impl Server {
 
     /// Accepts connections until `shutdown` is ready. Then closes those that are open with 1001,
     /// which fails the calls that are in flight on them, and returns when they have ended: about
-    /// two seconds later where a client does not answer the Close, or reads no HTTP answer. Handlers
-    /// of calls with an idempotency key go on, and are not waited for.
+    /// two seconds later where a client does not answer the Close, or reads no HTTP answer. It waits for
+    /// [`SessionHooks`], too. Handlers of calls with an idempotency key go on, and are not waited for.
     ///
     /// Dropping the future is like the end of [`Server::run`].
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {

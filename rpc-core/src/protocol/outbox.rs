@@ -105,6 +105,11 @@ impl Outbox {
         self.held = true;
     }
 
+    /// What waits may go.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
     /// Whether the peer, which has counted so many frames, can be sent all that it has not.
     pub(super) fn check_resume(&self, count: u64) -> Result<(), Gap> {
         self.replay.check(count)

@@ -130,13 +130,9 @@ impl<T: Transport> Driver<T> {
         let now = Instant::now();
         self.life.is_due = self.life.due.is_some_and(|due| due <= now);
         if self.hello_deadline.is_some_and(|deadline| deadline <= now) {
-            if self.is_being_asked() {
-                return Err(door::unavailable());
-            }
-            return Err(CloseReason::local(
-                CloseCode::HELLO_TIMEOUT,
-                "no HELLO or WELCOME in time",
-            ));
+            let late =
+                || CloseReason::local(CloseCode::HELLO_TIMEOUT, "no HELLO or WELCOME in time");
+            return Err(self.undecided().unwrap_or_else(late));
         }
         if self.credential_expires().is_some_and(|end| end <= now) {
             return Err(door::expired());

@@ -145,8 +145,10 @@ impl Connection {
     pub(super) fn hello(&mut self, terms: Terms, events: &mut Events) {
         self.session.peer_replay_bytes = terms.replay_bytes;
         self.agree_on_heartbeat(terms.heartbeat);
-        if self.auth.is_asked_for {
+        if self.auth.is_decided {
             self.phase = Phase::Authenticating;
+            // WELCOME goes first.
+            self.outbox.hold();
             events.queue.push(Event::Authenticate {
                 token: terms.token,
                 resume: terms.resume,
@@ -182,6 +184,7 @@ impl Connection {
         if !is_kept {
             self.session.peer_replay_bytes = 0;
         }
+        self.outbox.release();
         self.push_opening(Head::Welcome, &terms);
         if let Some(leaving) = self.session.leaving.clone() {
             self.push_go_away(&leaving);
