@@ -3,7 +3,7 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use wirecall_core::{CloseCode, CloseReason, ClosedBy, Code, protocol::Token};
+use wirecall_core::{CloseCode, CloseReason, ClosedBy, protocol::Token};
 
 use crate::{endpoint::Endpoint, error::ConnectError};
 
@@ -165,24 +165,20 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
 
 /// Whether there is no use in another attempt after one that has failed like this.
 pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
-    let is_refused = |reason: &CloseReason| {
-        let refusal = reason.refusal().map(|status| status.code());
-        let is_credential =
-            reason.code == CloseCode::UNAUTHENTICATED || refusal == Some(Code::UNAUTHENTICATED);
-        reason.by == ClosedBy::Peer && is_credential
-    };
+    if error.is_unauthenticated() {
+        // With a hook the next attempt has another credential.
+        return !has_hook;
+    }
     match error {
         ConnectError::Url(_)
         | ConnectError::NoCodec
         | ConnectError::Header(_)
         | ConnectError::DuplicateService(_) => true,
-        // With a hook the next attempt has another credential.
         ConnectError::Refused { status, .. } => match status {
-            401 | 403 => !has_hook,
+            403 => !has_hook,
             400 | 404 | 426 => true,
             _ => false,
         },
-        ConnectError::Closed(reason) if is_refused(reason) => !has_hook,
         ConnectError::Closed(reason) => after_end(reason) == Next::Stop,
         _ => false,
     }

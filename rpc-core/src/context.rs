@@ -1,7 +1,7 @@
 //! What a handler gets to know beside its arguments.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -210,8 +210,11 @@ pub struct ConnectionInfo {
     pub uri: http::Uri,
     /// The headers of the request; at the dialler, of the response.
     pub headers: http::HeaderMap,
-    /// The other end's address.
+    /// The other end's address, which may be a proxy's.
     pub peer_addr: Option<SocketAddr>,
+    /// At the acceptor, the client's own address: what a proxy has said that is trusted, or otherwise
+    /// that of `peer_addr`.
+    pub client_addr: Option<IpAddr>,
     /// This end's address.
     pub local_addr: Option<SocketAddr>,
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::ready,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,7 +14,10 @@ use wirecall_core::{
     protocol::Token,
 };
 
-use crate::{credentials::Offered, crowd::Place, lifecycle::Lifecycle};
+use crate::{
+    contained::contained, credentials::Offered, crowd::Place, lifecycle::Lifecycle,
+    proxies::Proxies,
+};
 
 /// Finds out who a client is, once for each connection: its calls are not asked again.
 ///
@@ -33,6 +37,10 @@ use crate::{credentials::Offered, crowd::Place, lifecycle::Lifecycle};
 ///     }
 /// }
 /// ```
+///
+/// A credential in the upgrade request is asked about before the upgrade, which is answered with 401 if
+/// it is refused and with 503 if nobody can say now; a client that says none there is asked for the one
+/// in its first frame.
 ///
 /// It is also asked when a client comes back to a session, which goes on only for the same user, and
 /// when a client sends a new credential because the old one runs out, which has to be the same user's.
@@ -78,7 +86,8 @@ impl fmt::Debug for AuthRequest<'_> {
     }
 }
 
-/// What a client proves with who it is, and where that stands. Of several the first of these counts.
+/// What a client proves with who it is, and where that stands. Of several in the upgrade request the
+/// first of these counts, and has to be valid. One in HELLO counts in its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credential<'a> {
@@ -192,6 +201,33 @@ pub(crate) struct Entrance {
     pub(crate) cookie: Option<String>,
     /// So many of one address may not have come in.
     pub(crate) max_unauthenticated: usize,
+    /// Who is believed where somebody comes from.
+    pub(crate) proxies: Proxies,
+}
+
+impl Entrance {
+    /// Looks at the credential of an upgrade request, if it has one and somebody wants to know.
+    pub(crate) async fn look_at(
+        &self,
+        connection: &ConnectionInfo,
+        offered: &Offered,
+        limit: Duration,
+    ) -> Result<Option<Identity>, AuthError> {
+        let credential = offered.credential();
+        let Some((authenticator, _)) = self.authenticator.as_ref().zip(credential) else {
+            return Ok(None);
+        };
+        let request = AuthRequest {
+            connection,
+            credential,
+        };
+        let found = contained(limit, async { authenticator.authenticate(&request).await });
+        let identity = found.await.unwrap_or(Err(AuthError::Unavailable))?;
+        match identity.is_valid() {
+            true => Ok(Some(identity)),
+            false => Err(AuthError::refused()),
+        }
+    }
 }
 
 impl fmt::Debug for Entrance {
@@ -200,15 +236,25 @@ impl fmt::Debug for Entrance {
             .field("is_guarded", &self.authenticator.is_some())
             .field("cookie", &self.cookie)
             .field("max_unauthenticated", &self.max_unauthenticated)
+            .field("proxies", &self.proxies)
             .finish()
     }
+}
+
+/// What is known of somebody who has not come in.
+#[derive(Default)]
+pub(crate) struct Newcomer {
+    /// Whose the credential of the upgrade request is, if there was one.
+    pub(crate) identity: Option<Identity>,
+    /// Among those who have not come in.
+    pub(crate) outside: Option<Place>,
 }
 
 /// Where one connection is asked who it is, and whether its session may begin.
 pub(crate) struct Doorkeeper {
     authenticator: Option<Arc<dyn Authenticator>>,
-    /// What stood in the upgrade request. Asked for once: later only what is new counts.
-    offered: Option<Offered>,
+    /// Who it is unless HELLO says another credential. Later only what is new counts.
+    identity: Option<Identity>,
     /// Among those who have not come in.
     place: Arc<Mutex<Option<Place>>>,
     lifecycle: Option<Lifecycle>,
@@ -219,16 +265,15 @@ impl Doorkeeper {
     pub(crate) fn new(
         authenticator: Option<Arc<dyn Authenticator>>,
         lifecycle: Option<Lifecycle>,
-        offered: Offered,
-        place: Option<Place>,
+        newcomer: Newcomer,
     ) -> Option<Box<dyn Gate>> {
         if authenticator.is_none() && lifecycle.is_none() {
             return None;
         }
         Some(Box::new(Doorkeeper {
             authenticator,
-            offered: Some(offered),
-            place: Arc::new(Mutex::new(place)),
+            identity: newcomer.identity,
+            place: Arc::new(Mutex::new(newcomer.outside)),
             lifecycle,
         }))
     }
@@ -243,17 +288,18 @@ impl Gate for Doorkeeper {
         let Some(authenticator) = self.authenticator.clone() else {
             return Box::pin(ready(Err(AuthError::Unavailable)));
         };
-        let offered = self.offered.take().unwrap_or_default();
+        let known = self.identity.take().filter(|_| token.is_none());
         let place = self.place.clone();
         Box::pin(async move {
-            let token = token
-                .as_ref()
-                .map(|token| Credential::Hello(token.as_str()));
+            let token = token.as_ref();
             let request = AuthRequest {
                 connection: &info,
-                credential: token.or_else(|| offered.credential()),
+                credential: token.map(|token| Credential::Hello(token.as_str())),
             };
-            let identity = authenticator.authenticate(&request).await?;
+            let identity = match known {
+                Some(identity) => identity,
+                None => authenticator.authenticate(&request).await?,
+            };
             drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
             Ok(identity)
         })

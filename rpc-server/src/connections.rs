@@ -21,8 +21,7 @@ use wirecall_core::{
 };
 
 use crate::{
-    auth::{Doorkeeper, Entrance},
-    credentials::Offered,
+    auth::{Doorkeeper, Entrance, Newcomer},
     crowd::{Crowd, Place},
     hub::Hub,
     lifecycle::{Lifecycle, SessionHooks},
@@ -151,9 +150,8 @@ impl Connections {
         transport: T,
         codec: Codec,
         info: ConnectionInfo,
-        offered: Offered,
+        newcomer: Newcomer,
         place: Option<OwnedSemaphorePermit>,
-        outside: Option<Place>,
     ) {
         let transport = Placed {
             transport,
@@ -171,7 +169,7 @@ impl Connections {
             None => self.hub.watcher(),
         };
         let authenticator = self.entrance.authenticator.clone();
-        let gate = Doorkeeper::new(authenticator, lifecycle, offered, outside);
+        let gate = Doorkeeper::new(authenticator, lifecycle, newcomer);
         let (peer, driver) =
             connection::accept(gate, transport, codec, limits, router, info, sessions);
         connection::watch(&peer, watcher);
@@ -185,11 +183,13 @@ impl Connections {
         });
     }
 
-    /// A place among those who have not said who they are. None is needed where nobody is asked, and
-    /// on this machine: what comes from there is a proxy as a rule, or a test.
+    /// A place among those who have not said who they are. None is needed where nobody is asked, for a
+    /// trusted proxy, and on this machine: what comes from there is a proxy as a rule, or a test.
     pub(crate) fn wait_outside(&self, address: IpAddr) -> Result<Option<Place>, TooMany> {
         let entrance = &self.entrance;
-        if entrance.authenticator.is_none() || address.to_canonical().is_loopback() {
+        let is_exempt =
+            address.to_canonical().is_loopback() || entrance.proxies.is_trusted(address);
+        if entrance.authenticator.is_none() || is_exempt {
             return Ok(None);
         }
         let place = self.crowd.enter(address, entrance.max_unauthenticated);

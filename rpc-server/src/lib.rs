@@ -11,11 +11,14 @@
 //! - `placed`: a transport with its place among the connections
 //! - `auth`: who may come in; `credentials`: what an upgrade request says of that; `crowd`: those who
 //!   have not come in
+//! - `proxies`: whom a request comes from that a proxy has passed on
+//! - `contained`: code of the application's, bounded in time and with its panics
 //! - `access`: which `Origin`s and `Host`s may come in
 
 mod access;
 mod auth;
 mod connections;
+mod contained;
 mod credentials;
 mod crowd;
 mod drain;
@@ -24,6 +27,7 @@ mod hub;
 mod lifecycle;
 mod negotiation;
 mod placed;
+mod proxies;
 mod server;
 
 pub use async_trait::async_trait;
@@ -31,4 +35,5 @@ pub use auth::{AuthRequest, Authenticator, Credential, StaticTokens};
 pub use drain::{Drain, Drained, ServerHandle};
 pub use hub::{Audience, Hub, JoinError, Missed, Presence, PresenceEvents};
 pub use lifecycle::SessionHooks;
+pub use proxies::ProxyHeader;
 pub use server::{BuildError, Server, ServerBuilder};

@@ -8,15 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::FutureExt as _;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use wirecall_core::{
     CloseReason, Peer, Status,
     connection::{Admission, EndedSession, Watcher},
 };
 
-use crate::hub::Hub;
+use crate::{contained::contained, hub::Hub};
 
 /// Is told of a server's sessions: when one begins, when its connection breaks, when it goes on, and
 /// when it is over.
@@ -231,10 +230,7 @@ impl Inner {
     /// Whatever it does, the next one is called.
     async fn call(&self, hook: impl Future<Output = ()>) {
         let limit = catch_unwind(AssertUnwindSafe(|| self.hooks.timeout()));
-        // What panics was reported by the panic hook, here and below.
-        let mut hook = Box::pin(AssertUnwindSafe(hook).catch_unwind());
-        let _ = timeout(limit.unwrap_or_default(), &mut hook).await;
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(hook)));
+        contained(limit.unwrap_or_default(), hook).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

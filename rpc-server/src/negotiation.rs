@@ -4,7 +4,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Vers
 use bytes::Bytes;
 use http_body_util::Full;
 use tungstenite::handshake::derive_accept_key;
-use wirecall_core::Codec;
+use wirecall_core::{AuthError, Codec};
 
 use crate::access::{self, Access, Denied};
 
@@ -130,6 +130,21 @@ pub(crate) fn refusal(status: StatusCode, mut line: String) -> Box<Answer> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     Box::new(answer)
+}
+
+/// 401 (RFC 9110 §15.5.2), with the scheme that it wants to be named, or 503 if nobody can say now
+/// whether a credential is valid.
+pub(crate) fn unauthenticated(error: &AuthError) -> Box<Answer> {
+    let status = match error {
+        AuthError::Refused(_) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut answer = refusal(status, error.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let headers = answer.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
 }
 
 /// 405 (RFC 9110 §15.5.6), which names the methods that are.

@@ -13,14 +13,14 @@ use wirecall_core::{
 
 use crate::{
     access::Access,
-    auth::{Authenticator, Entrance},
+    auth::{Authenticator, Entrance, Newcomer},
     connections::Connections,
-    credentials::Offered,
     drain::ServerHandle,
-    http,
+    http::{self, Accepted},
     hub::Hub,
     lifecycle::SessionHooks,
     negotiation::Offer,
+    proxies::{Proxies, ProxyHeader},
 };
 
 /// What is said to a client that comes when the server is full.
@@ -41,6 +41,8 @@ pub struct ServerBuilder {
     entrance: Entrance,
     hub: Hub,
     hooks: Option<Arc<dyn SessionHooks>>,
+    trusted_proxies: Vec<String>,
+    proxy_header: ProxyHeader,
     max_connections: usize,
 }
 
@@ -61,6 +63,9 @@ pub enum BuildError {
     /// Cookies let clients in, and there is no authenticator to look at them.
     #[error("cookies let clients in, and there is no authenticator to look at them")]
     CookiesWithoutAuthenticator,
+    /// A trusted proxy is neither an address nor a network.
+    #[error("trusted proxy {0:?} is neither an address nor a network")]
+    TrustedProxy(String),
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] io::Error),
@@ -119,7 +124,9 @@ impl ServerBuilder {
     ///
     /// A client says who it is in its first frame, as `ClientBuilder::token` does, in the header
     /// `Authorization: Bearer …`, or in the subprotocol `wirecall.bearer.…`; for cookies see
-    /// [`ServerBuilder::cookie_auth`]. One without a valid credential is closed with 4100.
+    /// [`ServerBuilder::cookie_auth`]. One without a valid credential is closed with 4100. What stands in
+    /// the upgrade request is looked at before the upgrade, which is answered with 401 if it is not
+    /// valid.
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.entrance.authenticator = Some(Arc::new(authenticator));
         self
@@ -138,6 +145,30 @@ impl ServerBuilder {
     /// bits counts as one address of IPv6, and this machine's own addresses do not count.
     pub fn max_unauthenticated(mut self, max_unauthenticated: usize) -> Self {
         self.entrance.max_unauthenticated = max_unauthenticated;
+        self
+    }
+
+    /// Believes proxies at these addresses, or in these networks, whom they have a connection from:
+    /// `["10.0.0.0/8", "2001:db8::1"]`. They say it in `X-Forwarded-For`, unless
+    /// [`ServerBuilder::proxy_header`] names another header. The last there who is no trusted proxy is
+    /// the client, for all limits of one address and in
+    /// [`ConnectionInfo::client_addr`](wirecall_core::ConnectionInfo::client_addr). Nobody else is
+    /// believed. The proxies themselves do not count as clients that have not come in.
+    ///
+    /// Name those only that write the header whatever their own client has sent in it.
+    pub fn trusted_proxies<P: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let proxies = proxies.into_iter().map(Into::into);
+        self.trusted_proxies.extend(proxies);
+        self
+    }
+
+    /// The header that [`ServerBuilder::trusted_proxies`] write. There is one, since proxies pass the
+    /// other one on as their clients have sent it.
+    pub fn proxy_header(mut self, header: ProxyHeader) -> Self {
+        self.proxy_header = header;
         self
     }
 
@@ -166,8 +197,8 @@ impl ServerBuilder {
     /// [`Server::local_addr`].
     ///
     /// # Errors
-    /// [`BuildError`]: two services of one name, no codec, cookies without what they need, an address
-    /// that cannot be listened on.
+    /// [`BuildError`]: two services of one name, no codec, cookies without what they need, a trusted
+    /// proxy that is no address, an address that cannot be listened on.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BuildError> {
         self.build()?.and_bind(address).await
     }
@@ -176,7 +207,7 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// [`BuildError`], all but [`BuildError::Bind`].
-    pub fn build(self) -> Result<Server, BuildError> {
+    pub fn build(mut self) -> Result<Server, BuildError> {
         if self.offer.codecs.is_empty() {
             return Err(BuildError::NoCodec);
         }
@@ -188,6 +219,8 @@ impl ServerBuilder {
                 return Err(BuildError::CookiesWithoutOrigins);
             }
         }
+        self.entrance.proxies = Proxies::new(&self.trusted_proxies, self.proxy_header)
+            .map_err(BuildError::TrustedProxy)?;
         let mut router = Router::default();
         router.keep_results(self.results);
         for service in self.services {
@@ -250,9 +283,12 @@ impl Server {
                 authenticator: None,
                 cookie: None,
                 max_unauthenticated: 100,
+                proxies: Proxies::default(),
             },
             hub: Hub::new(),
             hooks: None,
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
             max_connections: 10_000,
         }
     }
@@ -366,8 +402,14 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
         let Ok(local_addr) = stream.local_addr() else {
             continue;
         };
-        let connection = connections.clone();
-        let http = http::serve(stream, peer_addr, local_addr, connection, place, outside);
+        let accepted = Accepted {
+            stream,
+            peer_addr,
+            local_addr,
+            place,
+            outside,
+        };
+        let http = http::serve(accepted, connections.clone());
         connections.tasks.spawn(http);
     }
 }
@@ -394,7 +436,7 @@ async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connect
         }
         let info = ConnectionInfo::default();
         let connection = connections.clone();
-        let offered = Offered::default();
-        connection.run(transport, Codec::MessagePack, info, offered, None, None);
+        let newcomer = Newcomer::default();
+        connection.run(transport, Codec::MessagePack, info, newcomer, None);
     }
 }

@@ -366,14 +366,10 @@ impl Door {
 
 /// An identity is one of somebody, and of now.
 fn sound(identity: Option<Identity>) -> Result<Option<Identity>, AuthError> {
-    let Some(identity) = identity else {
-        return Ok(None);
-    };
-    let has_expired = identity.left().is_some_and(|left| left.is_zero());
-    if identity.user().is_empty() || has_expired {
-        return Err(AuthError::refused());
+    match identity {
+        Some(identity) if !identity.is_valid() => Err(AuthError::refused()),
+        identity => Ok(identity),
     }
-    Ok(Some(identity))
 }
 
 fn closing(error: AuthError) -> CloseReason {
