@@ -106,6 +106,13 @@ impl Peer {
         self.with_session(|session| session.lock().connection.in_flight())
     }
 
+    /// Whether nothing is left to be done: no calls are in flight, and a peer that is to come back has
+    /// missed nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.with_session(|session| session.lock().connection.is_idle())
+    }
+
     /// Asks the peer for a sign of life, and says how long it took.
     ///
     /// Cancel safe.

@@ -9,14 +9,14 @@ use std::{
 
 use async_trait::async_trait;
 use wirecall_core::{
-    AuthError, ConnectionInfo, Identity, Peer,
+    AuthError, CloseCode, CloseReason, ClosedBy, ConnectionInfo, Identity, Peer,
     connection::{Admission, Authentication, Gate},
     protocol::Token,
 };
 
 use crate::{
-    contained::contained, credentials::Offered, crowd::Place, lifecycle::Lifecycle,
-    proxies::Proxies,
+    contained::contained, credentials::Offered, crowd::Place, drain::GOING_DOWN,
+    lifecycle::Lifecycle, proxies::Proxies,
 };
 
 /// Finds out who a client is, once for each connection: its calls are not asked again.
@@ -248,6 +248,8 @@ pub(crate) struct Newcomer {
     pub(crate) identity: Option<Identity>,
     /// Among those who have not come in.
     pub(crate) outside: Option<Place>,
+    /// The server is going down: only those come in who go on with a session.
+    pub(crate) may_only_resume: bool,
 }
 
 /// Where one connection is asked who it is, and whether its session may begin.
@@ -257,6 +259,7 @@ pub(crate) struct Doorkeeper {
     identity: Option<Identity>,
     /// Among those who have not come in.
     place: Arc<Mutex<Option<Place>>>,
+    may_only_resume: bool,
     lifecycle: Option<Lifecycle>,
 }
 
@@ -267,13 +270,14 @@ impl Doorkeeper {
         lifecycle: Option<Lifecycle>,
         newcomer: Newcomer,
     ) -> Option<Box<dyn Gate>> {
-        if authenticator.is_none() && lifecycle.is_none() {
+        if authenticator.is_none() && lifecycle.is_none() && !newcomer.may_only_resume {
             return None;
         }
         Some(Box::new(Doorkeeper {
             authenticator,
             identity: newcomer.identity,
             place: Arc::new(Mutex::new(newcomer.outside)),
+            may_only_resume: newcomer.may_only_resume,
             lifecycle,
         }))
     }
@@ -305,9 +309,17 @@ impl Gate for Doorkeeper {
         })
     }
 
-    fn admit(&mut self, session: &Peer) -> Option<Admission> {
-        let lifecycle = self.lifecycle.as_ref()?;
-        Some(lifecycle.admission(session))
+    fn admit(&mut self, session: &Peer) -> Result<Option<Admission>, CloseReason> {
+        if self.may_only_resume {
+            // This ends what its client has come back for, and it begins anew elsewhere.
+            return Err(CloseReason {
+                code: CloseCode::GOING_AWAY,
+                message: GOING_DOWN.to_owned(),
+                by: ClosedBy::Local,
+            });
+        }
+        let lifecycle = self.lifecycle.as_ref();
+        Ok(lifecycle.map(|lifecycle| lifecycle.admission(session)))
     }
 }
 

@@ -77,7 +77,14 @@ impl Kept for MemoryTransport {
 #[derive(Debug, Default)]
 struct Peers {
     next: u64,
-    open: HashMap<u64, Peer>,
+    open: HashMap<u64, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    peer: Peer,
+    /// It brings a session its transport, or ends: it is none of its own.
+    may_only_resume: bool,
 }
 
 /// Too many from one address have not said who they are.
@@ -169,12 +176,13 @@ impl Connections {
             None => self.hub.watcher(),
         };
         let authenticator = self.entrance.authenticator.clone();
+        let may_only_resume = newcomer.may_only_resume;
         let gate = Doorkeeper::new(authenticator, lifecycle, newcomer);
         let (peer, driver) =
             connection::accept(gate, transport, codec, limits, router, info, sessions);
         connection::watch(&peer, watcher);
         let entry = Entry {
-            key: self.enter(peer),
+            key: self.enter(peer, may_only_resume),
             connections: self,
         };
         tasks.spawn(Running {
@@ -196,7 +204,7 @@ impl Connections {
         place.map(Some).ok_or(TooMany)
     }
 
-    fn enter(&self, peer: Peer) -> u64 {
+    fn enter(&self, peer: Peer, may_only_resume: bool) -> u64 {
         let mut peers = self.lock();
         // Under the lock: whoever comes too early to see it is on the list of those to be closed.
         if self.shutdown.is_cancelled() {
@@ -204,7 +212,11 @@ impl Connections {
         }
         let key = peers.next;
         peers.next += 1;
-        peers.open.insert(key, peer);
+        let open = Open {
+            peer,
+            may_only_resume,
+        };
+        peers.open.insert(key, open);
         key
     }
 
@@ -228,7 +240,11 @@ impl Connections {
     pub(crate) fn close_peers(&self) {
         self.last();
         self.shutdown.cancel();
-        for (_, peer) in self.peers() {
+        let all: Vec<_> = {
+            let peers = self.lock();
+            peers.open.values().map(|open| open.peer.clone()).collect()
+        };
+        for peer in all {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");
         }
     }
@@ -236,8 +252,8 @@ impl Connections {
     /// Those that are open, or wait for their clients, each with a number of its own.
     pub(crate) fn peers(&self) -> Vec<(u64, Peer)> {
         let peers = self.lock();
-        let open = peers.open.iter();
-        open.map(|(key, peer)| (*key, peer.clone())).collect()
+        let open = peers.open.iter().filter(|(_, open)| !open.may_only_resume);
+        open.map(|(key, open)| (*key, open.peer.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Peers> {

@@ -27,7 +27,10 @@ use crate::{
     connections::{Connections, TooMany},
     credentials::{Offered, redact},
     crowd::Place,
-    negotiation::{Answer, method_not_allowed, refusal, switching_protocols, unauthenticated},
+    drain::GOING_DOWN,
+    negotiation::{
+        Answer, method_not_allowed, refusal, switching_protocols, unauthenticated, wants_to_resume,
+    },
 };
 
 /// How long a request's head may take, from the connection or the last answer on.
@@ -160,6 +163,7 @@ impl Front<'_> {
 
     /// Agrees to an upgrade, or answers what else is asked.
     async fn upgrade(&self, mut request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
+        let is_leaving = self.connections.not_ready.is_cancelled();
         let codec = answer(&request, self.local_addr, self.connections)?;
         let entrance = &self.connections.entrance;
         let offered = Offered::read(request.headers(), entrance.cookie.as_deref());
@@ -178,7 +182,11 @@ impl Front<'_> {
             let upgrade = Upgrade {
                 codec,
                 info,
-                newcomer: Newcomer { identity, outside },
+                newcomer: Newcomer {
+                    identity,
+                    outside,
+                    may_only_resume: is_leaving,
+                },
             };
             let _ = sender.send((hyper::upgrade::on(&mut request), upgrade));
         }
@@ -239,10 +247,10 @@ fn answer(
     // A listener on `[::]` has `::ffff:127.0.0.1` for 127.0.0.1.
     let listener_is_loopback = local_addr.ip().to_canonical().is_loopback();
     let codec = connections.offer.negotiate(request, listener_is_loopback)?;
-    if connections.not_ready.is_cancelled() {
+    if connections.not_ready.is_cancelled() && !wants_to_resume(request) {
         return Err(refusal(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the server is going down".to_owned(),
+            GOING_DOWN.to_owned(),
         ));
     }
     Ok(codec)

@@ -4,7 +4,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Vers
 use bytes::Bytes;
 use http_body_util::Full;
 use tungstenite::handshake::derive_accept_key;
-use wirecall_core::{AuthError, Codec};
+use wirecall_core::{AuthError, Codec, protocol::RESUME_SUBPROTOCOL};
 
 use crate::access::{self, Access, Denied};
 
@@ -99,6 +99,12 @@ impl Offer {
             .collect();
         names.join(", ")
     }
+}
+
+/// Whether the client wants to go on with a session.
+pub(crate) fn wants_to_resume<B>(request: &Request<B>) -> bool {
+    let mut offered = tokens(request.headers(), header::SEC_WEBSOCKET_PROTOCOL);
+    offered.any(|token| token == RESUME_SUBPROTOCOL)
 }
 
 /// The 101 to a request that was negotiated.

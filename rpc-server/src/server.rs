@@ -430,13 +430,12 @@ fn turn_away(stream: &TcpStream, answer: &[u8]) {
 
 async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
     while let Some(transport) = listener.accept().await {
-        if connections.not_ready.is_cancelled() {
-            // Dropped, like one that is answered with 503.
-            continue;
-        }
         let info = ConnectionInfo::default();
         let connection = connections.clone();
-        let newcomer = Newcomer::default();
+        let newcomer = Newcomer {
+            may_only_resume: connections.not_ready.is_cancelled(),
+            ..Newcomer::default()
+        };
         connection.run(transport, Codec::MessagePack, info, newcomer, None);
     }
 }

@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use crate::{
+    close::CloseReason,
     context::ConnectionInfo,
     identity::{AuthError, Identity},
     peer::Peer,
@@ -31,5 +32,8 @@ pub trait Gate: Send + 'static {
     /// Begins to find out whether a session may begin: of one who is known, if that is asked. `None`
     /// lets it begin at once. Not asked where an earlier session goes on. What is sent to the peer
     /// meanwhile waits until the session has begun.
-    fn admit(&mut self, peer: &Peer) -> Option<Admission>;
+    ///
+    /// # Errors
+    /// With what the connection is to be closed: no session may begin.
+    fn admit(&mut self, peer: &Peer) -> Result<Option<Admission>, CloseReason>;
 }

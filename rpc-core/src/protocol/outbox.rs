@@ -269,6 +269,11 @@ impl Outbox {
         !self.held && (self.window <= 0 || !self.replay.has_room()) && self.has_calls()
     }
 
+    /// Whether something was sent and not acknowledged, or frames of calls wait.
+    pub(super) fn is_owing(&self) -> bool {
+        self.has_calls() || !self.replay.is_empty()
+    }
+
     /// Whether frames of calls wait, or notifications.
     #[inline]
     pub(super) fn has_calls(&self) -> bool {

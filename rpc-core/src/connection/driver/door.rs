@@ -197,8 +197,7 @@ impl<T: Transport> Driver<T> {
     ) -> Result<(), CloseReason> {
         drop(self.shared.set_identity(identity));
         let Some(resume) = resume else {
-            self.knock_again(None);
-            return Ok(());
+            return self.knock_again(None);
         };
         self.check_nothing_held()?;
         if let Some(door) = &mut self.door {
@@ -212,17 +211,19 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Asks whether a session may begin, perhaps since another one does not go on.
-    pub(super) fn knock_again(&mut self, refusal: Option<Refusal>) {
+    pub(super) fn knock_again(&mut self, refusal: Option<Refusal>) -> Result<(), CloseReason> {
         let Some(door) = &mut self.door else {
-            return self.welcome(refusal);
+            self.welcome(refusal);
+            return Ok(());
         };
-        match door.gate.admit(&self.peer) {
+        match door.gate.admit(&self.peer)? {
             Some(answer) => {
                 door.is_open = false;
                 door.question = Some(Question::Whether { answer, refusal });
             }
             None => self.let_in(refusal),
         }
+        Ok(())
     }
 
     fn ask_whether(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {

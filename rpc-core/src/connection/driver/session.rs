@@ -105,8 +105,7 @@ impl<T: Transport> Driver<T> {
             Ok(()) => Err(lost("went on as an earlier session")),
             Err((transport, refusal)) => {
                 self.transport = Some(transport);
-                self.knock_again(Some(refusal));
-                Ok(())
+                self.knock_again(Some(refusal))
             }
         }
     }
@@ -230,9 +229,15 @@ impl<T: Transport> Driver<T> {
     }
 
     fn may_be_resumed(&self, reason: &CloseReason) -> bool {
-        if self.registered.is_none() && self.shared.lock().connection.going().is_some() {
-            // The acceptor has asked for another session: nobody comes back to this one.
-            return false;
+        if self.registered.is_none() {
+            let state = self.shared.lock();
+            let connection = &state.connection;
+            let is_done = reason.by == ClosedBy::Peer || connection.in_flight() == (0, 0);
+            if connection.going().is_some() && is_done {
+                // The acceptor has asked for another session: somebody comes back to this one only for
+                // what is not finished.
+                return false;
+            }
         }
         match reason.by {
             // Without a transport when it was given back, since the acceptor does not go on.

@@ -345,6 +345,13 @@ impl Connection {
         self.phase == Phase::Suspended
     }
 
+    /// Whether no calls are in flight, and, while there is no socket, nothing waits that the peer has
+    /// not got.
+    pub(crate) fn is_idle(&self) -> bool {
+        let has_missed = self.is_suspended() && self.outbox.is_owing();
+        self.in_flight() == (0, 0) && !has_missed
+    }
+
     /// Whether nothing is to be executed yet, since the peer is still sending again what was lost.
     #[must_use]
     pub fn is_catching_up(&self) -> bool {
