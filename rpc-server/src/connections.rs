@@ -21,8 +21,8 @@ use wirecall_core::{
 };
 
 use crate::{
-    auth::{Doorkeeper, Entrance, Newcomer},
     crowd::{Crowd, Place},
+    entrance::{Doorkeeper, Entrance, Newcomer},
     hub::Hub,
     lifecycle::{Lifecycle, SessionHooks},
     negotiation::Offer,
@@ -177,7 +177,7 @@ impl Connections {
         };
         let authenticator = self.entrance.authenticator.clone();
         let may_only_resume = newcomer.may_only_resume;
-        let gate = Doorkeeper::new(authenticator, lifecycle, newcomer);
+        let gate = Doorkeeper::gate(authenticator, lifecycle, newcomer);
         let (peer, driver) =
             connection::accept(gate, transport, codec, limits, router, info, sessions);
         connection::watch(&peer, watcher);

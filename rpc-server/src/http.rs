@@ -23,11 +23,11 @@ use wirecall_core::{
 };
 
 use crate::{
-    auth::Newcomer,
     connections::{Connections, TooMany},
     credentials::{Offered, redact},
     crowd::Place,
     drain::GOING_DOWN,
+    entrance::Newcomer,
     negotiation::{
         Answer, method_not_allowed, refusal, switching_protocols, unauthenticated, wants_to_resume,
     },

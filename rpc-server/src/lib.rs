@@ -9,7 +9,7 @@
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
 //! - `placed`: a transport with its place among the connections
-//! - `auth`: who may come in; `credentials`: what an upgrade request says of that; `crowd`: those who
+//! - `auth`: who may come in; `entrance`: where that is asked; `credentials`: what an upgrade request says of that; `crowd`: those who
 //!   have not come in
 //! - `proxies`: whom a request comes from that a proxy has passed on
 //! - `contained`: code of the application's, bounded in time and with its panics
@@ -22,6 +22,7 @@ mod contained;
 mod credentials;
 mod crowd;
 mod drain;
+mod entrance;
 mod http;
 mod hub;
 mod lifecycle;

@@ -13,9 +13,10 @@ use wirecall_core::{
 
 use crate::{
     access::Access,
-    auth::{Authenticator, Entrance, Newcomer},
+    auth::Authenticator,
     connections::Connections,
     drain::ServerHandle,
+    entrance::{Entrance, Newcomer},
     http::{self, Accepted},
     hub::Hub,
     lifecycle::SessionHooks,

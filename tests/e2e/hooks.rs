@@ -54,11 +54,13 @@ impl Shop for Counter {
     }
 }
 
+type Answer = Result<(), Status>;
+
 /// What hooks do, each when it is called.
 #[derive(Clone)]
 pub struct Hooks {
     log: mpsc::UnboundedSender<String>,
-    connected: Arc<dyn Fn(&Peer) -> Result<(), Status> + Send + Sync>,
+    connected: Arc<dyn Fn(&Peer) -> Answer + Send + Sync>,
     /// What a hook of this name does before it ends.
     before: Option<(&'static str, Before)>,
     timeout: Duration,

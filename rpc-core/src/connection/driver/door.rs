@@ -1,5 +1,6 @@
-//! Who is let in: before that nothing is executed and little is kept, and afterwards it ends when the
-//! credential has run out.
+//! Who is let in: before that nothing is executed and little is kept.
+
+mod credential;
 
 use std::{
     collections::VecDeque,
@@ -9,6 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+pub(super) use credential::expired;
 
 use super::{Driver, closed_by_peer, transport_failed};
 use crate::{
@@ -278,51 +281,6 @@ impl<T: Transport> Driver<T> {
         }
     }
 
-    /// A new credential of one who is in.
-    fn let_stay(&mut self, answer: Result<Option<Identity>, AuthError>) -> Result<(), CloseReason> {
-        let own = self.shared.identity();
-        let left = match answer {
-            // Whoever is asked anew was asked before.
-            Ok(None) => None,
-            Ok(Some(identity)) => {
-                if own.as_ref().map(Identity::user) != Some(identity.user()) {
-                    return Err(CloseReason::local(
-                        CloseCode::UNAUTHENTICATED,
-                        "the credential is another user's",
-                    ));
-                }
-                let left = identity.left();
-                drop(self.shared.set_identity(Some(identity)));
-                self.comes_in_again();
-                left
-            }
-            // All stays as it is, until the credential runs out.
-            Err(AuthError::Unavailable) => own.and_then(|own| own.left()),
-            Err(refused) => return Err(closing(refused)),
-        };
-        self.shared
-            .update(|state, _| state.connection.renewed(left));
-        Ok(())
-    }
-
-    /// A new credential of one who is in may have been asked about; what has come is looked at.
-    #[inline]
-    pub(super) fn check_credential(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        match &self.door {
-            Some(door) if door.is_open && door.question.is_some() => self.ask(cx),
-            _ => Ok(()),
-        }
-    }
-
-    /// Somebody is in with another credential.
-    pub(super) fn comes_in_again(&mut self) {
-        let identity = self.shared.identity();
-        let left = identity.and_then(|identity| identity.left());
-        if let Some(door) = &mut self.door {
-            door.expires = left.and_then(|left| Instant::now().checked_add(left));
-        }
-    }
-
     /// The transport is gone, and with it what was asked there. Whoever comes back is asked again, and
     /// sends again what was not executed.
     pub(super) fn leave_door(&mut self) {
@@ -331,29 +289,6 @@ impl<T: Transport> Driver<T> {
             door.held = VecDeque::new();
             door.expires = None;
         }
-    }
-
-    /// When something has to be done about the credential. While it is asked about a new one, the end
-    /// of the old one is put off until that is known.
-    pub(super) fn credential_due(&self) -> Option<Instant> {
-        let door = self.door.as_ref()?;
-        match &door.question {
-            Some(Question::Who { until, .. }) => *until,
-            Some(Question::Whether { .. }) => None,
-            None => door.expires,
-        }
-    }
-
-    /// When the credential has run out.
-    pub(super) fn credential_expires(&self) -> Option<Instant> {
-        let door = self.door.as_ref()?;
-        door.expires.filter(|_| door.question.is_none())
-    }
-
-    /// Dialler: the acceptor has said for how long the new credential is good.
-    pub(super) fn renewed(&mut self) {
-        self.shared.lock().note_validity();
-        self.shared.changed.notify_waiters();
     }
 }
 
@@ -388,9 +323,4 @@ fn unavailable() -> CloseReason {
 /// Nobody says whether a session may begin.
 fn not_let_in() -> CloseReason {
     CloseReason::refused(&Status::new(Code::UNAVAILABLE, "cannot be let in now"))
-}
-
-/// The dialler has sent no new credential in time.
-pub(super) fn expired() -> CloseReason {
-    CloseReason::local(CloseCode::CREDENTIAL_EXPIRED, "the credential has run out")
 }

@@ -5,7 +5,7 @@ use std::{pin::pin, task::Context, time::Duration};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Driver, MIN_PROGRESS_BYTES, door};
+use super::{Driver, MIN_PROGRESS_BYTES, door::expired};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
     connection::shared::State,
@@ -135,7 +135,7 @@ impl<T: Transport> Driver<T> {
             return Err(self.undecided().unwrap_or_else(late));
         }
         if self.credential_expires().is_some_and(|end| end <= now) {
-            return Err(door::expired());
+            return Err(expired());
         }
         if self.suspended_until.is_some_and(|until| until <= now) {
             self.has_expired = true;
