@@ -12,6 +12,6 @@ pub use wirecall_macros::{RpcError, service};
 #[cfg(feature = "server")]
 pub use wirecall_server::{
     Audience, AuthRequest, Authenticator, BuildError, Credential, Drain, Drained, Hub, JoinError,
-    Missed, Presence, PresenceEvents, Server, ServerBuilder, ServerHandle, StaticTokens,
-    async_trait,
+    Missed, Presence, PresenceEvents, ProxyHeader, Server, ServerBuilder, ServerHandle,
+    SessionHooks, StaticTokens, async_trait,
 };

@@ -204,7 +204,7 @@ impl ClientBuilder {
         let (peer, line) = session.line(self.fails_fast || self.backoff.is_none());
         let (sender, state) = watch::channel(ClientState::Ready { session: 1 });
         let upkeep = Upkeep {
-            dialler,
+            dialler: Arc::new(dialler),
             backoff: self.backoff,
             session,
             codec,

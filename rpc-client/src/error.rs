@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use wirecall_core::{CloseReason, DuplicateService};
+use wirecall_core::{CloseCode, CloseReason, ClosedBy, Code, DuplicateService};
 
 /// Why a client could not connect.
 #[derive(Debug, thiserror::Error)]
@@ -43,4 +43,19 @@ pub enum ConnectError {
     /// The connection ended before the server's WELCOME.
     #[error("{0}")]
     Closed(CloseReason),
+}
+
+impl ConnectError {
+    /// Whether the server has found no valid credential, in the upgrade request or in the first frame.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        match self {
+            ConnectError::Refused { status, .. } => *status == 401,
+            ConnectError::Closed(reason) if reason.by == ClosedBy::Peer => {
+                let refusal = reason.refusal().map(|status| status.code());
+                reason.code == CloseCode::UNAUTHENTICATED || refusal == Some(Code::UNAUTHENTICATED)
+            }
+            _ => false,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
-use wirecall_core::Codec;
+use wirecall_core::{Codec, protocol::RESUME_SUBPROTOCOL};
 
 use crate::{endpoint::Target, error::ConnectError};
 
@@ -28,10 +28,11 @@ pub(crate) async fn upgrade(
     stream: TcpStream,
     target: &Target,
     codecs: &[Codec],
+    is_resume: bool,
     headers: &HeaderMap,
 ) -> Result<Upgraded, ConnectError> {
     let key = generate_key();
-    let request = request(target, codecs, headers, &key)?;
+    let request = request(target, codecs, is_resume, headers, &key)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(http_failed)?;
@@ -59,10 +60,15 @@ pub(crate) async fn upgrade(
 fn request(
     target: &Target,
     codecs: &[Codec],
+    is_resume: bool,
     headers: &HeaderMap,
     key: &str,
 ) -> Result<Request<Empty<Bytes>>, ConnectError> {
-    let subprotocols: Vec<_> = codecs.iter().map(|codec| codec.subprotocol()).collect();
+    let codecs = codecs.iter().map(|codec| codec.subprotocol());
+    // A server that goes down lets in whoever says this (W-NEG-11).
+    let subprotocols: Vec<_> = codecs
+        .chain(is_resume.then_some(RESUME_SUBPROTOCOL))
+        .collect();
     let mut request = Request::builder()
         .uri(&target.path_and_query)
         .header(header::HOST, &target.authority)

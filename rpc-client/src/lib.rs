@@ -3,6 +3,7 @@
 //!
 //! - `client`: [`ClientBuilder`] and [`Client`]
 //! - `upkeep`: the task that keeps it connected
+//! - `finishing`: what keeps a session connected that its server has asked to leave
 //! - `reconnect`: when it tries again, and what may change then
 //! - `renewal`: its credential, and how that is renewed
 //! - `link`: one transport, from the dialling to the upgrade
@@ -13,6 +14,7 @@
 mod client;
 mod endpoint;
 mod error;
+mod finishing;
 mod handshake;
 mod link;
 mod reconnect;

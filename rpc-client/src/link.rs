@@ -37,10 +37,11 @@ pub(crate) struct Linked {
     pub(crate) token: Option<Token>,
 }
 
-/// Dials, and agrees on a codec.
+/// Dials, and agrees on a codec: for a session that goes on, or a new one.
 pub(crate) async fn link(
     endpoint: &Endpoint,
     codecs: &[Codec],
+    is_resume: bool,
     headers: &HeaderMap,
     limits: &Limits,
 ) -> Result<Linked, ConnectError> {
@@ -53,7 +54,7 @@ pub(crate) async fn link(
             info.peer_addr = stream.peer_addr().ok();
             info.local_addr = stream.local_addr().ok();
             info.uri = Uri::try_from(&target.path_and_query).unwrap_or_default();
-            let upgraded = handshake::upgrade(stream, &target, codecs, headers).await?;
+            let upgraded = handshake::upgrade(stream, &target, codecs, is_resume, headers).await?;
             info.headers = upgraded.headers;
             let socket = WebSocket::new(
                 upgraded.stream,

@@ -166,21 +166,20 @@ pub(crate) fn after_end(reason: &CloseReason) -> Next {
 
 /// Whether there is no use in another attempt after one that has failed like this.
 pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
-    let is_refused = |reason: &CloseReason| {
-        reason.by == ClosedBy::Peer && reason.code == CloseCode::UNAUTHENTICATED
-    };
+    if error.is_unauthenticated() {
+        // With a hook the next attempt has another credential.
+        return !has_hook;
+    }
     match error {
         ConnectError::Url(_)
         | ConnectError::NoCodec
         | ConnectError::Header(_)
         | ConnectError::DuplicateService(_) => true,
-        // With a hook the next attempt has another credential.
         ConnectError::Refused { status, .. } => match status {
-            401 | 403 => !has_hook,
+            403 => !has_hook,
             400 | 404 | 426 => true,
             _ => false,
         },
-        ConnectError::Closed(reason) if is_refused(reason) => !has_hook,
         ConnectError::Closed(reason) => after_end(reason) == Next::Stop,
         _ => false,
     }

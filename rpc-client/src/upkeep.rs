@@ -22,6 +22,7 @@ use crate::{
     client::ClientState,
     endpoint::Endpoint,
     error::ConnectError,
+    finishing::Finishing,
     link::{Link, Linked, link},
     reconnect::{Attempt, Backoff, Hook, Next, after_end, is_final, jitter},
     renewal::{TokenSource, keep_renewing},
@@ -42,19 +43,20 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// One attempt, at the endpoint whose turn it is, up to the upgrade.
-    pub(crate) async fn dial(
+    /// The endpoint whose turn it is.
+    fn endpoint(&self, turn: usize) -> Endpoint {
+        self.endpoints[turn % self.endpoints.len()].clone()
+    }
+
+    /// One attempt to go on with a session of this codec, up to the upgrade.
+    pub(crate) async fn dial_again(
         &self,
         number: u32,
         turn: usize,
-        codecs: &[Codec],
+        codec: Codec,
     ) -> Result<Linked, ConnectError> {
-        self.dial_at(
-            number,
-            self.endpoints[turn % self.endpoints.len()].clone(),
-            codecs,
-        )
-        .await
+        self.dial_at(number, self.endpoint(turn), &[codec], true)
+            .await
     }
 
     async fn dial_at(
@@ -62,6 +64,7 @@ impl Dialler {
         number: u32,
         endpoint: Endpoint,
         codecs: &[Codec],
+        is_resume: bool,
     ) -> Result<Linked, ConnectError> {
         let limit = self.connect_timeout;
         let dialled = async {
@@ -92,7 +95,7 @@ impl Dialler {
                 token,
                 ..
             } = attempt;
-            let mut linked = link(&endpoint, codecs, &headers, &self.limits).await?;
+            let mut linked = link(&endpoint, codecs, is_resume, &headers, &self.limits).await?;
             linked.token = token;
             Ok(linked)
         };
@@ -103,7 +106,7 @@ impl Dialler {
     }
 
     /// Whether the next attempt may have another credential than this one.
-    fn has_hook(&self) -> bool {
+    pub(crate) fn has_hook(&self) -> bool {
         self.hook.is_some() || self.tokens.is_some()
     }
 
@@ -115,10 +118,8 @@ impl Dialler {
         elsewhere: Option<Endpoint>,
         drivers: &mut JoinSet<()>,
     ) -> Result<(Session<Link>, Codec), ConnectError> {
-        let linked = match elsewhere {
-            Some(endpoint) => self.dial_at(number, endpoint, &self.codecs).await,
-            None => self.dial(number, turn, &self.codecs).await,
-        }?;
+        let endpoint = elsewhere.unwrap_or_else(|| self.endpoint(turn));
+        let linked = self.dial_at(number, endpoint, &self.codecs, false).await?;
         let codec = linked.codec;
         let session = Unopened(Some(self.begin(linked, None, drivers)));
         let session = session.opened().await.map_err(ConnectError::Closed)?;
@@ -126,7 +127,7 @@ impl Dialler {
     }
 
     /// Begins a session.
-    fn begin(
+    pub(crate) fn begin(
         &self,
         linked: Linked,
         answer: Option<bytes::Bytes>,
@@ -153,7 +154,7 @@ impl Dialler {
 }
 
 /// A session that is closed if nobody waits for it to open.
-struct Unopened(Option<Session<Link>>);
+pub(crate) struct Unopened(pub(crate) Option<Session<Link>>);
 
 impl Unopened {
     async fn opened(mut self) -> Result<Session<Link>, CloseReason> {
@@ -174,7 +175,7 @@ impl Drop for Unopened {
 
 /// Keeps one client connected.
 pub(crate) struct Upkeep {
-    pub(crate) dialler: Dialler,
+    pub(crate) dialler: Arc<Dialler>,
     /// None if another connection is not wanted.
     pub(crate) backoff: Option<Backoff>,
     pub(crate) session: Session<Link>,
@@ -185,7 +186,7 @@ pub(crate) struct Upkeep {
     pub(crate) token: Option<Token>,
     pub(crate) line: LineHandle,
     pub(crate) state: watch::Sender<ClientState>,
-    /// The tasks of sessions; the one before may still finish its calls.
+    /// The tasks of sessions, and of what keeps those connected that finish their calls.
     pub(crate) drivers: JoinSet<()>,
     /// Attempts in vain since the last connection that was stable.
     pub(crate) attempts: u32,
@@ -249,7 +250,7 @@ impl Upkeep {
                 reason = self.session.ended() => return self.replace(reason).await,
                 dialled = async {
                     sleep(delay).await;
-                    self.dialler.dial(attempt, self.turn, &[self.codec]).await
+                    self.dialler.dial_again(attempt, self.turn, self.codec).await
                 } => dialled,
             };
             let linked = match dialled {
@@ -358,13 +359,20 @@ impl Upkeep {
 
     /// The server takes no more calls: connects to the next one first, and lets go of this one then.
     async fn move_on(&mut self, going: GoAway) -> Result<(), Over> {
-        if self.backoff.is_none() {
+        let Some(backoff) = self.backoff else {
             return Ok(());
-        }
+        };
+        let finishing = Finishing {
+            session: self.session.clone(),
+            dialler: self.dialler.clone(),
+            backoff,
+            codec: self.codec,
+            turn: self.turn,
+        };
+        self.drivers.spawn(finishing.run());
         let mut elsewhere = going.url.map(Endpoint::from);
         let mut delay = jitter(going.spread);
-        let was_stable =
-            self.ready_since.elapsed() >= self.backoff.unwrap_or_default().stable_after;
+        let was_stable = self.ready_since.elapsed() >= backoff.stable_after;
         self.note_end();
         if !was_stable {
             // Servers that send their clients to and fro are not to be hurried.

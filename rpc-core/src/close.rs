@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::status::{Code, Fate, Status};
+
 /// A WebSocket close code (RFC 6455 §7.4).
 ///
 /// The codes of Wirecall say what to do by their hundreds digit: 40xx is fatal, something has to
@@ -84,6 +86,13 @@ impl fmt::Debug for CloseCode {
     }
 }
 
+/// The last of gRPC's codes.
+const LAST_CANONICAL: u16 = Code::UNAUTHENTICATED.value();
+
+fn is_canonical(code: &u16) -> bool {
+    (1..=LAST_CANONICAL).contains(code)
+}
+
 /// Why a connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseReason {
@@ -106,7 +115,39 @@ pub enum ClosedBy {
     Transport,
 }
 
+/// What is added to the code of a status with which somebody was not let in: the hundreds digit of
+/// the close code says what to do.
+const REFUSED: [u16; 3] = [4050, 4150, 4350];
+
 impl CloseReason {
+    /// A session was refused with this status. A code beyond the canonical ones goes as `UNKNOWN`.
+    pub(crate) fn refused(status: &Status) -> Self {
+        let [fatal, credential, later] = REFUSED;
+        let canonical = Some(status.code()).filter(|code| code.value() <= LAST_CANONICAL);
+        let code = canonical.unwrap_or(Code::UNKNOWN);
+        let base = match code {
+            Code::UNAUTHENTICATED => credential,
+            Code::UNAVAILABLE
+            | Code::RESOURCE_EXHAUSTED
+            | Code::ABORTED
+            | Code::DEADLINE_EXCEEDED => later,
+            _ => fatal,
+        };
+        CloseReason::local(CloseCode::new(base + code.value()), status.message())
+    }
+
+    /// What the server has refused the client with when its session was about to begin, or nothing
+    /// if it has ended for another reason. The message is cut at 123 bytes.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Status> {
+        let code = self.code.value();
+        let code = REFUSED
+            .iter()
+            .find_map(|base| code.checked_sub(*base).filter(is_canonical))?;
+        let status = Status::new(Code::new(code), self.message.clone());
+        Some(status.with_fate(Fate::NotExecuted))
+    }
+
     pub(crate) fn local(code: CloseCode, message: impl Into<String>) -> Self {
         CloseReason {
             code,

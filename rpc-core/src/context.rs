@@ -1,7 +1,7 @@
 //! What a handler gets to know beside its arguments.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     peer::Peer,
     priority::Priority,
     protocol::CallId,
+    session_state::SessionState,
     status::{Code, Status},
 };
 
@@ -89,6 +90,12 @@ impl Context {
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.peer.identity()
+    }
+
+    /// What the application keeps with the caller's session. It is the same one at each of its calls.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        self.peer.state()
     }
 
     /// When the caller stops waiting; the handler is dropped then. Calls that the handler makes
@@ -203,8 +210,11 @@ pub struct ConnectionInfo {
     pub uri: http::Uri,
     /// The headers of the request; at the dialler, of the response.
     pub headers: http::HeaderMap,
-    /// The other end's address.
+    /// The other end's address, which may be a proxy's.
     pub peer_addr: Option<SocketAddr>,
+    /// At the acceptor, the client's own address: what a proxy has said that is trusted, or otherwise
+    /// that of `peer_addr`.
+    pub client_addr: Option<IpAddr>,
     /// This end's address.
     pub local_addr: Option<SocketAddr>,
 }

@@ -108,6 +108,12 @@ impl Identity {
         self.0.expires
     }
 
+    /// Whether it is one of somebody, and holds now. A server refuses whoever has another.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        !self.user().is_empty() && self.left().is_none_or(|left| !left.is_zero())
+    }
+
     pub(crate) fn shared_user(&self) -> Arc<str> {
         self.0.user.clone()
     }

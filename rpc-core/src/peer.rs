@@ -11,6 +11,7 @@ use crate::{
     context::ConnectionInfo,
     identity::Identity,
     line::Line,
+    session_state::SessionState,
 };
 
 /// The other end of a connection, whichever end dialled. Stubs call it; both ends have the same
@@ -76,6 +77,13 @@ impl Peer {
         self.with_session(|session| session.id)
     }
 
+    /// What the application keeps with the session. A client's peer has another session, with nothing
+    /// kept, after each one that could not go on: this is that of the moment.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        SessionState::new(self.session())
+    }
+
     /// How frames and bodies are encoded.
     #[must_use]
     #[inline]
@@ -105,6 +113,13 @@ impl Peer {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.with_session(|session| session.lock().connection.waiting_bytes())
+    }
+
+    /// Whether nothing is left to be done: no calls are in flight, and a peer that is to come back has
+    /// missed nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.with_session(|session| session.lock().connection.is_idle())
     }
 
     /// Asks the peer for a sign of life, and says how long it took.

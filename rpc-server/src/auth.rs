@@ -1,18 +1,9 @@
 //! Who may come in: what an authenticator is asked, and the one that is ready-made.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::fmt;
 
 use async_trait::async_trait;
-use wirecall_core::{
-    AuthError, ConnectionInfo, Identity,
-    connection::{Authentication, Gate},
-    protocol::Token,
-};
-
-use crate::{credentials::Offered, crowd::Place};
+use wirecall_core::{AuthError, ConnectionInfo, Identity};
 
 /// Finds out who a client is, once for each connection: its calls are not asked again.
 ///
@@ -32,6 +23,10 @@ use crate::{credentials::Offered, crowd::Place};
 ///     }
 /// }
 /// ```
+///
+/// A credential in the upgrade request is asked about before the upgrade, which is answered with 401 if
+/// it is refused and with 503 if nobody can say now; a client that says none there is asked for the one
+/// in its first frame.
 ///
 /// It is also asked when a client comes back to a session, which goes on only for the same user, and
 /// when a client sends a new credential because the old one runs out, which has to be the same user's.
@@ -77,7 +72,8 @@ impl fmt::Debug for AuthRequest<'_> {
     }
 }
 
-/// What a client proves with who it is, and where that stands. Of several the first of these counts.
+/// What a client proves with who it is, and where that stands. Of several in the upgrade request the
+/// first of these counts, and has to be valid. One in HELLO counts in its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credential<'a> {
@@ -180,69 +176,6 @@ impl fmt::Debug for StaticTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let identities = self.0.iter().map(|(_, identity)| identity);
         f.debug_list().entries(identities).finish()
-    }
-}
-
-/// How a server asks who its clients are.
-pub(crate) struct Entrance {
-    /// Whoever comes may come in, if there is none.
-    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
-    /// The name of the cookie that is a credential.
-    pub(crate) cookie: Option<String>,
-    /// So many of one address may not have come in.
-    pub(crate) max_unauthenticated: usize,
-}
-
-impl fmt::Debug for Entrance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entrance")
-            .field("is_guarded", &self.authenticator.is_some())
-            .field("cookie", &self.cookie)
-            .field("max_unauthenticated", &self.max_unauthenticated)
-            .finish()
-    }
-}
-
-/// Where one connection is asked who it is.
-pub(crate) struct Doorkeeper {
-    authenticator: Arc<dyn Authenticator>,
-    /// What stood in the upgrade request. Asked for once: later only what is new counts.
-    offered: Option<Offered>,
-    /// Among those who have not come in.
-    place: Arc<Mutex<Option<Place>>>,
-}
-
-impl Doorkeeper {
-    pub(crate) fn new(
-        authenticator: Arc<dyn Authenticator>,
-        offered: Offered,
-        place: Option<Place>,
-    ) -> Self {
-        Doorkeeper {
-            authenticator,
-            offered: Some(offered),
-            place: Arc::new(Mutex::new(place)),
-        }
-    }
-}
-
-impl Gate for Doorkeeper {
-    fn ask(&mut self, info: Arc<ConnectionInfo>, token: Option<Token>) -> Authentication {
-        let authenticator = self.authenticator.clone();
-        let offered = self.offered.take().unwrap_or_default();
-        let place = self.place.clone();
-        Box::pin(async move {
-            let token = token
-                .as_ref()
-                .map(|token| Credential::Hello(token.as_str()));
-            let request = AuthRequest {
-                connection: &info,
-                credential: token.or_else(|| offered.credential()),
-            };
-            let identity = authenticator.authenticate(&request).await?;
-            drop(place.lock().unwrap_or_else(PoisonError::into_inner).take());
-            Ok(identity)
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -14,16 +15,16 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wirecall_core::{
-    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router, SessionId,
-    connection::{self, Gate, Sessions},
+    CloseCode, Codec, ConnectionInfo, Limits, Peer, Router,
+    connection::{self, Sessions, Watcher},
     transport::{Transport, WebSocket, memory::MemoryTransport},
 };
 
 use crate::{
-    auth::{Doorkeeper, Entrance},
-    credentials::Offered,
     crowd::{Crowd, Place},
+    entrance::{Doorkeeper, Entrance, Newcomer},
     hub::Hub,
+    lifecycle::{Lifecycle, SessionHooks},
     negotiation::Offer,
     placed::Placed,
 };
@@ -32,7 +33,6 @@ use crate::{
 const MAX_SUSPENDED: usize = 10_000;
 
 /// What all connections of a server have in common.
-#[derive(Debug)]
 pub(crate) struct Connections {
     router: Arc<Router>,
     pub(crate) limits: Arc<Limits>,
@@ -41,6 +41,7 @@ pub(crate) struct Connections {
     pub(crate) crowd: Arc<Crowd>,
     /// Those that are in, by their users and groups.
     pub(crate) hub: Hub,
+    hooks: Option<Arc<dyn SessionHooks>>,
     /// A permit for each connection.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -76,7 +77,14 @@ impl Kept for MemoryTransport {
 #[derive(Debug, Default)]
 struct Peers {
     next: u64,
-    open: HashMap<u64, Peer>,
+    open: HashMap<u64, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    peer: Peer,
+    /// It brings a session its transport, or ends: it is none of its own.
+    may_only_resume: bool,
 }
 
 /// Too many from one address have not said who they are.
@@ -87,7 +95,6 @@ pub(crate) struct TooMany;
 struct Entry {
     connections: Arc<Connections>,
     key: u64,
-    session: SessionId,
 }
 
 /// The task of a session. By hand, since an `async` block that awaits the driver has room for two of
@@ -112,8 +119,6 @@ impl Drop for Entry {
         let peer = self.connections.lock().open.remove(&self.key);
         // Dropped without the lock.
         drop(peer);
-        // As a rule it has left when it ended.
-        self.connections.hub.forget(self.session);
     }
 }
 
@@ -124,6 +129,7 @@ impl Connections {
         offer: Offer,
         entrance: Entrance,
         hub: Hub,
+        hooks: Option<Arc<dyn SessionHooks>>,
         max_connections: usize,
     ) -> Self {
         Connections {
@@ -133,6 +139,7 @@ impl Connections {
             entrance,
             crowd: Arc::default(),
             hub,
+            hooks,
             places: Arc::new(Semaphore::new(max_connections)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -150,9 +157,8 @@ impl Connections {
         transport: T,
         codec: Codec,
         info: ConnectionInfo,
-        offered: Offered,
+        newcomer: Newcomer,
         place: Option<OwnedSemaphorePermit>,
-        outside: Option<Place>,
     ) {
         let transport = Placed {
             transport,
@@ -160,16 +166,23 @@ impl Connections {
         };
         let (limits, router) = (self.limits.clone(), self.router.clone());
         let sessions = T::sessions(&self).clone();
-        let gate = self.entrance.authenticator.clone().map(|authenticator| {
-            Box::new(Doorkeeper::new(authenticator, offered, outside)) as Box<dyn Gate>
-        });
+        let tasks = self.tasks.clone();
+        let lifecycle = self
+            .hooks
+            .clone()
+            .map(|hooks| Lifecycle::new(hooks, self.hub.clone(), tasks.clone()));
+        let watcher: Arc<dyn Watcher> = match &lifecycle {
+            Some(lifecycle) => Arc::new(lifecycle.clone()),
+            None => self.hub.watcher(),
+        };
+        let authenticator = self.entrance.authenticator.clone();
+        let may_only_resume = newcomer.may_only_resume;
+        let gate = Doorkeeper::gate(authenticator, lifecycle, newcomer);
         let (peer, driver) =
             connection::accept(gate, transport, codec, limits, router, info, sessions);
-        let tasks = self.tasks.clone();
-        connection::watch(&peer, self.hub.watcher());
+        connection::watch(&peer, watcher);
         let entry = Entry {
-            session: peer.session_id(),
-            key: self.enter(peer),
+            key: self.enter(peer, may_only_resume),
             connections: self,
         };
         tasks.spawn(Running {
@@ -178,18 +191,20 @@ impl Connections {
         });
     }
 
-    /// A place among those who have not said who they are. None is needed where nobody is asked, and
-    /// on this machine: what comes from there is a proxy as a rule, or a test.
+    /// A place among those who have not said who they are. None is needed where nobody is asked, for a
+    /// trusted proxy, and on this machine: what comes from there is a proxy as a rule, or a test.
     pub(crate) fn wait_outside(&self, address: IpAddr) -> Result<Option<Place>, TooMany> {
         let entrance = &self.entrance;
-        if entrance.authenticator.is_none() || address.to_canonical().is_loopback() {
+        let is_exempt =
+            address.to_canonical().is_loopback() || entrance.proxies.is_trusted(address);
+        if entrance.authenticator.is_none() || is_exempt {
             return Ok(None);
         }
         let place = self.crowd.enter(address, entrance.max_unauthenticated);
         place.map(Some).ok_or(TooMany)
     }
 
-    fn enter(&self, peer: Peer) -> u64 {
+    fn enter(&self, peer: Peer, may_only_resume: bool) -> u64 {
         let mut peers = self.lock();
         // Under the lock: whoever comes too early to see it is on the list of those to be closed.
         if self.shutdown.is_cancelled() {
@@ -197,7 +212,11 @@ impl Connections {
         }
         let key = peers.next;
         peers.next += 1;
-        peers.open.insert(key, peer);
+        let open = Open {
+            peer,
+            may_only_resume,
+        };
+        peers.open.insert(key, open);
         key
     }
 
@@ -221,7 +240,11 @@ impl Connections {
     pub(crate) fn close_peers(&self) {
         self.last();
         self.shutdown.cancel();
-        for (_, peer) in self.peers() {
+        let all: Vec<_> = {
+            let peers = self.lock();
+            peers.open.values().map(|open| open.peer.clone()).collect()
+        };
+        for peer in all {
             peer.close(CloseCode::GOING_AWAY, "the server shuts down");
         }
     }
@@ -229,11 +252,24 @@ impl Connections {
     /// Those that are open, or wait for their clients, each with a number of its own.
     pub(crate) fn peers(&self) -> Vec<(u64, Peer)> {
         let peers = self.lock();
-        let open = peers.open.iter();
-        open.map(|(key, peer)| (*key, peer.clone())).collect()
+        let open = peers.open.iter().filter(|(_, open)| !open.may_only_resume);
+        open.map(|(key, open)| (*key, open.peer.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("router", &self.router)
+            .field("limits", &self.limits)
+            .field("offer", &self.offer)
+            .field("entrance", &self.entrance)
+            .field("hub", &self.hub)
+            .field("sessions", &self.sessions)
+            .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
-use wirecall_core::{CloseCode, Peer};
+use wirecall_core::CloseCode;
 
 use crate::{connections::Connections, hub::Hub};
 
@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// As long as anybody waits.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-const GOING_DOWN: &str = "the server is going down";
+pub(crate) const GOING_DOWN: &str = "the server is going down";
 
 /// When one client is asked to go.
 struct Turn {
@@ -114,8 +114,9 @@ impl ServerHandle {
         !self.connections.not_ready.is_cancelled()
     }
 
-    /// Leaves: `GET /readyz` answers 503 from now on and upgrades are refused; clients are told to
-    /// take their calls elsewhere (GOAWAY), and finish here what they have begun. New calls of those
+    /// Leaves: `GET /readyz` answers 503 from now on and new clients are refused; the others are told to
+    /// take their calls elsewhere (GOAWAY), and finish here what they have begun. A client that loses its
+    /// connection meanwhile may come back to its session for that. New calls of those
     /// who do not listen are refused as not executed. Ends when the last one has gone, or when the
     /// time is over; then [`Server::run`](crate::Server::run) ends as well.
     ///
@@ -150,7 +151,7 @@ impl ServerHandle {
                 // Only the first time counts.
                 peer.go_away(CloseCode::MOVED, Duration::ZERO, drain.url.clone());
                 // It does not listen, or has nothing to come back for.
-                if !turn.is_over && now - turn.at > most && is_idle(&peer) {
+                if !turn.is_over && now - turn.at > most && peer.is_idle() {
                     turn.is_over = true;
                     drained.closed += 1;
                     peer.close(CloseCode::MOVED, GOING_DOWN);
@@ -193,8 +194,4 @@ impl ServerHandle {
         self.connections.not_ready.cancel();
         self.connections.close_peers();
     }
-}
-
-fn is_idle(peer: &Peer) -> bool {
-    peer.in_flight() == (0, 0)
 }

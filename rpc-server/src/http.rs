@@ -1,14 +1,20 @@
 //! A TCP connection from its first byte to the upgrade.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, oneshot},
     time::{sleep, timeout},
 };
 use wirecall_core::{
@@ -17,10 +23,14 @@ use wirecall_core::{
 };
 
 use crate::{
-    connections::Connections,
+    connections::{Connections, TooMany},
     credentials::{Offered, redact},
     crowd::Place,
-    negotiation::{Answer, method_not_allowed, refusal, switching_protocols},
+    drain::GOING_DOWN,
+    entrance::Newcomer,
+    negotiation::{
+        Answer, method_not_allowed, refusal, switching_protocols, unauthenticated, wants_to_resume,
+    },
 };
 
 /// How long a request's head may take, from the connection or the last answer on.
@@ -45,28 +55,63 @@ const UPGRADE_HEADERS: [HeaderName; 5] = [
 /// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// A TCP connection that was accepted.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer_addr: SocketAddr,
+    pub(crate) local_addr: SocketAddr,
+    /// Among all connections.
+    pub(crate) place: OwnedSemaphorePermit,
+    /// Among those who have not come in.
+    pub(crate) outside: Option<Place>,
+}
+
 /// Serves one connection as HTTP, and hands it over once it is a WebSocket.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    peer_addr: SocketAddr,
-    local_addr: SocketAddr,
-    connections: Arc<Connections>,
-    place: OwnedSemaphorePermit,
-    outside: Option<Place>,
-) {
-    let http = serve_http(stream, peer_addr, local_addr, &connections);
-    let Some(upgraded) = http.await else {
+pub(crate) async fn serve(accepted: Accepted, connections: Arc<Connections>) {
+    let Accepted {
+        stream,
+        peer_addr,
+        local_addr,
+        place,
+        outside,
+    } = accepted;
+    let (upgraded, upgrading) = oneshot::channel();
+    let front = Front {
+        connections: &connections,
+        peer_addr,
+        local_addr,
+        outside: Mutex::new(outside),
+        upgraded: Mutex::new(Some(upgraded)),
+    };
+    let Some(upgraded) = front.serve(stream, upgrading).await else {
         return;
     };
     let limit = connections.limits.max_message_bytes;
     let transport = WebSocket::new(upgraded.stream, upgraded.read_ahead, Role::Server, limit);
-    let Upgraded {
+    let Upgrade {
         codec,
         info,
-        offered,
+        newcomer,
         ..
-    } = upgraded;
-    connections.run(transport, codec, info, offered, Some(place), outside);
+    } = upgraded.upgrade;
+    connections.run(transport, codec, info, newcomer, Some(place));
+}
+
+/// What answers the requests of one connection.
+struct Front<'a> {
+    connections: &'a Connections,
+    peer_addr: SocketAddr,
+    local_addr: SocketAddr,
+    outside: Mutex<Option<Place>>,
+    /// Taken by the first request that is an upgrade.
+    upgraded: Mutex<Option<oneshot::Sender<(OnUpgrade, Upgrade)>>>,
+}
+
+/// What was agreed on.
+struct Upgrade {
+    codec: Codec,
+    info: ConnectionInfo,
+    newcomer: Newcomer,
 }
 
 /// A connection on which the upgrade is done.
@@ -74,72 +119,107 @@ struct Upgraded {
     stream: TcpStream,
     /// What the client has sent behind its request.
     read_ahead: Bytes,
-    codec: Codec,
-    info: ConnectionInfo,
-    offered: Offered,
+    upgrade: Upgrade,
 }
 
-/// Answers requests until one of them is an upgrade, or until the connection has ended.
-async fn serve_http(
-    stream: TcpStream,
-    peer_addr: SocketAddr,
-    local_addr: SocketAddr,
-    connections: &Connections,
-) -> Option<Upgraded> {
-    // One that cannot be tuned is about to fail.
-    let _ = transport::tune(&stream, connections.limits.dead_after());
-    let (upgraded, mut upgrade) = tokio::sync::oneshot::channel();
-    let upgraded = std::sync::Mutex::new(Some(upgraded));
-    let service = service_fn(|mut request: Request<Incoming>| {
-        let answer = answer(&request, local_addr, connections);
-        let answer = match answer {
-            Ok((codec, answer)) => {
-                let on_upgrade = hyper::upgrade::on(&mut request);
-                let entrance = &connections.entrance;
-                let offered = Offered::read(request.headers(), entrance.cookie.as_deref());
-                let mut info = info(&request, peer_addr, local_addr);
-                redact(&mut info.headers, entrance.authenticator.is_some());
-                let sender = upgraded.lock().map_or(None, |mut sender| sender.take());
-                if let Some(sender) = sender {
-                    let _ = sender.send((on_upgrade, codec, info, offered));
+impl Front<'_> {
+    /// Answers requests until one of them is an upgrade, or until the connection has ended.
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        mut upgrading: oneshot::Receiver<(OnUpgrade, Upgrade)>,
+    ) -> Option<Upgraded> {
+        // One that cannot be tuned is about to fail.
+        let _ = transport::tune(&stream, self.connections.limits.dead_after());
+        let service = service_fn(|request| self.respond(request));
+        {
+            let mut served = pin!(
+                http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .max_buf_size(MAX_HEAD_BYTES)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades()
+            );
+            let ended = tokio::select! {
+                ended = &mut served => ended,
+                () = must_end(self.connections) => {
+                    served.as_mut().graceful_shutdown();
+                    timeout(GRACE, served).await.ok()?
                 }
-                answer
-            }
-            Err(answer) => *answer,
-        };
-        std::future::ready(Ok::<_, Infallible>(answer))
-    });
-    {
-        let mut served = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(MAX_HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades()
-        );
-        let ended = tokio::select! {
-            ended = &mut served => ended,
-            () = must_end(connections) => {
-                served.as_mut().graceful_shutdown();
-                timeout(GRACE, served).await.ok()?
-            }
-        };
-        ended.ok()?;
+            };
+            ended.ok()?;
+        }
+        let (on_upgrade, upgrade) = upgrading.try_recv().ok()?;
+        // It is there, or fails, now that hyper's side of it is dropped. Should it ever not be so, the
+        // connection must not stay.
+        let upgraded = timeout(GRACE, on_upgrade).await.ok()?.ok()?;
+        // The type is the one that went in a few lines above.
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        Some(Upgraded {
+            stream: parts.io.into_inner(),
+            read_ahead: parts.read_buf,
+            upgrade,
+        })
     }
-    let (on_upgrade, codec, info, offered) = upgrade.try_recv().ok()?;
-    // It is there, or fails, now that hyper's side of it is dropped. Should it ever not be so, the
-    // connection must not stay.
-    let upgraded = timeout(GRACE, on_upgrade).await.ok()?.ok()?;
-    // The type is the one that went in a few lines above.
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(Upgraded {
-        stream: parts.io.into_inner(),
-        read_ahead: parts.read_buf,
-        codec,
-        info,
-        offered,
-    })
+
+    async fn respond(&self, request: Request<Incoming>) -> Result<Answer, Infallible> {
+        Ok(match self.upgrade(request).await {
+            Ok(answer) => answer,
+            Err(answer) => *answer,
+        })
+    }
+
+    /// Agrees to an upgrade, or answers what else is asked.
+    async fn upgrade(&self, mut request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
+        let is_leaving = self.connections.not_ready.is_cancelled();
+        let codec = answer(&request, self.local_addr, self.connections)?;
+        let entrance = &self.connections.entrance;
+        let offered = Offered::read(request.headers(), entrance.cookie.as_deref());
+        let client = entrance
+            .proxies
+            .client(self.peer_addr.ip(), request.headers());
+        let mut info = info(&request, self.peer_addr, self.local_addr);
+        info.client_addr = Some(client);
+        redact(&mut info.headers, entrance.authenticator.is_some());
+        let outside = self.wait_outside(client)?;
+        let limit = self.connections.limits.hello_timeout;
+        let looked_at = entrance.look_at(&info, &offered, limit).await;
+        let identity = looked_at.map_err(|error| unauthenticated(&error))?;
+        if let Some(sender) = take(&self.upgraded) {
+            let outside = outside.or_else(|| take(&self.outside));
+            let upgrade = Upgrade {
+                codec,
+                info,
+                newcomer: Newcomer {
+                    identity,
+                    outside,
+                    may_only_resume: is_leaving,
+                },
+            };
+            let _ = sender.send((hyper::upgrade::on(&mut request), upgrade));
+        }
+        Ok(switching_protocols(&request, codec))
+    }
+
+    /// A place among those who have not come in, for a client behind a proxy. The connection itself has
+    /// one where it needs one.
+    fn wait_outside(&self, client: IpAddr) -> Result<Option<Place>, Box<Answer>> {
+        if client == self.peer_addr.ip().to_canonical() {
+            return Ok(None);
+        }
+        let place = self.connections.wait_outside(client);
+        place.map_err(|TooMany| {
+            refusal(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many connections of this address".to_owned(),
+            )
+        })
+    }
+}
+
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Waits until a connection must not stay HTTP any longer.
@@ -150,11 +230,12 @@ async fn must_end(connections: &Connections) {
     }
 }
 
+/// Which codec an upgrade is to; or the answer to what is none, or not allowed.
 fn answer(
     request: &Request<Incoming>,
     local_addr: SocketAddr,
     connections: &Connections,
-) -> Result<(Codec, Answer), Box<Answer>> {
+) -> Result<Codec, Box<Answer>> {
     let path = request.uri().path();
     if path == "/healthz" && path != connections.offer.path {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -175,13 +256,13 @@ fn answer(
     // A listener on `[::]` has `::ffff:127.0.0.1` for 127.0.0.1.
     let listener_is_loopback = local_addr.ip().to_canonical().is_loopback();
     let codec = connections.offer.negotiate(request, listener_is_loopback)?;
-    if connections.not_ready.is_cancelled() {
+    if connections.not_ready.is_cancelled() && !wants_to_resume(request) {
         return Err(refusal(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the server is going down".to_owned(),
+            GOING_DOWN.to_owned(),
         ));
     }
-    Ok((codec, switching_protocols(request, codec)))
+    Ok(codec)
 }
 
 fn info<B>(request: &Request<B>, peer_addr: SocketAddr, local_addr: SocketAddr) -> ConnectionInfo {

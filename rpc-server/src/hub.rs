@@ -14,7 +14,10 @@ use std::{
     task::Waker,
 };
 
-use wirecall_core::{Code, Peer, SessionId, Status, connection::Watcher};
+use wirecall_core::{
+    Code, Peer, SessionId, Status,
+    connection::{EndedSession, Watcher},
+};
 
 use audience::Address;
 pub use audience::Audience;
@@ -36,7 +39,10 @@ use table::Table;
 /// ```
 ///
 /// A session is known from before its first call until it ends, also while it waits for its client to
-/// come back. Nothing is kept of those that have ended.
+/// come back. Nothing is kept of those that have ended. [`SessionHooks::connected`] may have a session
+/// join groups already; it is found there once it has begun.
+///
+/// [`SessionHooks::connected`]: crate::SessionHooks::connected
 ///
 /// A cheap clone; all clones are the same hub.
 #[derive(Clone, Default)]
@@ -164,9 +170,20 @@ impl Hub {
         self.0.clone()
     }
 
-    /// The session's task is gone.
+    /// The session is there.
+    pub(crate) fn begin(&self, peer: &Peer) {
+        self.0.opened(peer);
+    }
+
+    /// The session is not there any more.
     pub(crate) fn forget(&self, id: SessionId) {
         self.0.forget(id);
+    }
+
+    /// Lets a session join groups of which it is not decided yet whether it begins. Nobody else knows of
+    /// it. The watcher is told of its end in any case.
+    pub(crate) fn announce(&self, id: SessionId) {
+        self.lock().announce(id);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -197,8 +214,13 @@ impl Watcher for Register {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn ended(&self, peer: &Peer) {
-        self.forget(peer.session_id());
+    // Nothing changes for a hub while a session waits.
+    fn suspended(&self, _peer: &Peer) {}
+
+    fn resumed(&self, _peer: &Peer) {}
+
+    fn ended(&self, session: EndedSession) {
+        self.forget(session.peer().session_id());
     }
 }
 

@@ -4,7 +4,7 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Vers
 use bytes::Bytes;
 use http_body_util::Full;
 use tungstenite::handshake::derive_accept_key;
-use wirecall_core::Codec;
+use wirecall_core::{AuthError, Codec, protocol::RESUME_SUBPROTOCOL};
 
 use crate::access::{self, Access, Denied};
 
@@ -101,6 +101,12 @@ impl Offer {
     }
 }
 
+/// Whether the client wants to go on with a session.
+pub(crate) fn wants_to_resume<B>(request: &Request<B>) -> bool {
+    let mut offered = tokens(request.headers(), header::SEC_WEBSOCKET_PROTOCOL);
+    offered.any(|token| token == RESUME_SUBPROTOCOL)
+}
+
 /// The 101 to a request that was negotiated.
 pub(crate) fn switching_protocols<B>(request: &Request<B>, codec: Codec) -> Answer {
     let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
@@ -130,6 +136,21 @@ pub(crate) fn refusal(status: StatusCode, mut line: String) -> Box<Answer> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     Box::new(answer)
+}
+
+/// 401 (RFC 9110 §15.5.2), with the scheme that it wants to be named, or 503 if nobody can say now
+/// whether a credential is valid.
+pub(crate) fn unauthenticated(error: &AuthError) -> Box<Answer> {
+    let status = match error {
+        AuthError::Refused(_) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut answer = refusal(status, error.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let headers = answer.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
 }
 
 /// 405 (RFC 9110 §15.5.6), which names the methods that are.

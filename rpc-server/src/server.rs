@@ -13,13 +13,15 @@ use wirecall_core::{
 
 use crate::{
     access::Access,
-    auth::{Authenticator, Entrance},
+    auth::Authenticator,
     connections::Connections,
-    credentials::Offered,
     drain::ServerHandle,
-    http,
+    entrance::{Entrance, Newcomer},
+    http::{self, Accepted},
     hub::Hub,
+    lifecycle::SessionHooks,
     negotiation::Offer,
+    proxies::{Proxies, ProxyHeader},
 };
 
 /// What is said to a client that comes when the server is full.
@@ -39,6 +41,9 @@ pub struct ServerBuilder {
     offer: Offer,
     entrance: Entrance,
     hub: Hub,
+    hooks: Option<Arc<dyn SessionHooks>>,
+    trusted_proxies: Vec<String>,
+    proxy_header: ProxyHeader,
     max_connections: usize,
 }
 
@@ -59,6 +64,9 @@ pub enum BuildError {
     /// Cookies let clients in, and there is no authenticator to look at them.
     #[error("cookies let clients in, and there is no authenticator to look at them")]
     CookiesWithoutAuthenticator,
+    /// A trusted proxy is neither an address nor a network.
+    #[error("trusted proxy {0:?} is neither an address nor a network")]
+    TrustedProxy(String),
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] io::Error),
@@ -117,7 +125,9 @@ impl ServerBuilder {
     ///
     /// A client says who it is in its first frame, as `ClientBuilder::token` does, in the header
     /// `Authorization: Bearer …`, or in the subprotocol `wirecall.bearer.…`; for cookies see
-    /// [`ServerBuilder::cookie_auth`]. One without a valid credential is closed with 4100.
+    /// [`ServerBuilder::cookie_auth`]. One without a valid credential is closed with 4100. What stands in
+    /// the upgrade request is looked at before the upgrade, which is answered with 401 if it is not
+    /// valid.
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.entrance.authenticator = Some(Arc::new(authenticator));
         self
@@ -139,10 +149,41 @@ impl ServerBuilder {
         self
     }
 
+    /// Believes proxies at these addresses, or in these networks, whom they have a connection from:
+    /// `["10.0.0.0/8", "2001:db8::1"]`. They say it in `X-Forwarded-For`, unless
+    /// [`ServerBuilder::proxy_header`] names another header. The last there who is no trusted proxy is
+    /// the client, for all limits of one address and in
+    /// [`ConnectionInfo::client_addr`](wirecall_core::ConnectionInfo::client_addr). Nobody else is
+    /// believed. The proxies themselves do not count as clients that have not come in.
+    ///
+    /// Name those only that write the header whatever their own client has sent in it.
+    pub fn trusted_proxies<P: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let proxies = proxies.into_iter().map(Into::into);
+        self.trusted_proxies.extend(proxies);
+        self
+    }
+
+    /// The header that [`ServerBuilder::trusted_proxies`] write. There is one, since proxies pass the
+    /// other one on as their clients have sent it.
+    pub fn proxy_header(mut self, header: ProxyHeader) -> Self {
+        self.proxy_header = header;
+        self
+    }
+
     /// Has this hub know the sessions: for a service that keeps a clone of it. Several servers may have
     /// the same one. A server that is given none has its own, see [`Server::hub`].
     pub fn hub(mut self, hub: &Hub) -> Self {
         self.hub = hub.clone();
+        self
+    }
+
+    /// Has these called when sessions begin, break, go on and end. They may refuse sessions. There is one
+    /// set of them; the last one counts.
+    pub fn hooks(mut self, hooks: impl SessionHooks) -> Self {
+        self.hooks = Some(Arc::new(hooks));
         self
     }
 
@@ -157,8 +198,8 @@ impl ServerBuilder {
     /// [`Server::local_addr`].
     ///
     /// # Errors
-    /// [`BuildError`]: two services of one name, no codec, cookies without what they need, an address
-    /// that cannot be listened on.
+    /// [`BuildError`]: two services of one name, no codec, cookies without what they need, a trusted
+    /// proxy that is no address, an address that cannot be listened on.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BuildError> {
         self.build()?.and_bind(address).await
     }
@@ -167,7 +208,7 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// [`BuildError`], all but [`BuildError::Bind`].
-    pub fn build(self) -> Result<Server, BuildError> {
+    pub fn build(mut self) -> Result<Server, BuildError> {
         if self.offer.codecs.is_empty() {
             return Err(BuildError::NoCodec);
         }
@@ -179,6 +220,8 @@ impl ServerBuilder {
                 return Err(BuildError::CookiesWithoutOrigins);
             }
         }
+        self.entrance.proxies = Proxies::new(&self.trusted_proxies, self.proxy_header)
+            .map_err(BuildError::TrustedProxy)?;
         let mut router = Router::default();
         router.keep_results(self.results);
         for service in self.services {
@@ -195,6 +238,7 @@ impl ServerBuilder {
                 self.offer,
                 self.entrance,
                 self.hub,
+                self.hooks,
                 self.max_connections,
             )),
         })
@@ -240,8 +284,12 @@ impl Server {
                 authenticator: None,
                 cookie: None,
                 max_unauthenticated: 100,
+                proxies: Proxies::default(),
             },
             hub: Hub::new(),
+            hooks: None,
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
             max_connections: 10_000,
         }
     }
@@ -310,8 +358,8 @@ impl Server {
 
     /// Accepts connections until `shutdown` is ready. Then closes those that are open with 1001,
     /// which fails the calls that are in flight on them, and returns when they have ended: about
-    /// two seconds later where a client does not answer the Close, or reads no HTTP answer. Handlers
-    /// of calls with an idempotency key go on, and are not waited for.
+    /// two seconds later where a client does not answer the Close, or reads no HTTP answer. It waits for
+    /// [`SessionHooks`], too. Handlers of calls with an idempotency key go on, and are not waited for.
     ///
     /// Dropping the future is like the end of [`Server::run`].
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
@@ -355,8 +403,14 @@ async fn accept(listener: TcpListener, connections: Arc<Connections>) {
         let Ok(local_addr) = stream.local_addr() else {
             continue;
         };
-        let connection = connections.clone();
-        let http = http::serve(stream, peer_addr, local_addr, connection, place, outside);
+        let accepted = Accepted {
+            stream,
+            peer_addr,
+            local_addr,
+            place,
+            outside,
+        };
+        let http = http::serve(accepted, connections.clone());
         connections.tasks.spawn(http);
     }
 }
@@ -377,13 +431,12 @@ fn turn_away(stream: &TcpStream, answer: &[u8]) {
 
 async fn accept_in_memory(mut listener: MemoryListener, connections: Arc<Connections>) {
     while let Some(transport) = listener.accept().await {
-        if connections.not_ready.is_cancelled() {
-            // Dropped, like one that is answered with 503.
-            continue;
-        }
         let info = ConnectionInfo::default();
         let connection = connections.clone();
-        let offered = Offered::default();
-        connection.run(transport, Codec::MessagePack, info, offered, None, None);
+        let newcomer = Newcomer {
+            may_only_resume: connections.not_ready.is_cancelled(),
+            ..Newcomer::default()
+        };
+        connection.run(transport, Codec::MessagePack, info, newcomer, None);
     }
 }

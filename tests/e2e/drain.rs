@@ -1,5 +1,7 @@
 //! A server that leaves: what it says, what it finishes, and where its clients go.
 
+mod resume;
+
 use std::{net::SocketAddr, time::Duration};
 
 use futures::{StreamExt as _, stream};
@@ -277,28 +279,6 @@ async fn a_client_that_does_not_listen_is_refused_and_then_closed() {
     let drained = soon(draining).await.unwrap();
     assert_eq!((drained.closed, drained.left), (1, 0), "{drained:?}");
     assert_eq!(book.entered(2), 0);
-}
-
-/// A server that is about to leave takes nobody back.
-#[tokio::test]
-async fn calls_fail_at_once_when_the_connection_to_a_server_that_leaves_breaks() {
-    let (address, book, handle) = start(Limits::default()).await;
-    let (other, _, _other) = start(Limits::default()).await;
-    let relay = Relay::start(address).await;
-    let client = client(relay.addr(), Codec::MessagePack).await;
-    let ledger = LedgerClient::new(&client);
-    let call = ledger.book(1, 60_000).start();
-    until_entered(&book, 1).await;
-    let _draining = drain(&handle, at_once(GRACE).url(format!("ws://{other}"))).await;
-    assert_eq!(soon(ledger.book(2, 0)).await, Ok(2));
-    let cut = Instant::now();
-    relay.cut();
-    let failed = soon(call).await.unwrap_err();
-    assert_eq!(failed.code(), Code::UNAVAILABLE);
-    assert_eq!(failed.fate(), Fate::Unknown);
-    assert!(cut.elapsed() < Duration::from_millis(500));
-    assert_eq!(soon(ledger.book(3, 0)).await, Ok(3));
-    idle(&client).await;
 }
 
 /// There is nobody who could be asked to go: its session is suspended.

@@ -4,6 +4,7 @@ mod desk;
 mod expiry;
 mod resume;
 mod scope;
+mod upgrade;
 mod waiting;
 
 use std::time::Duration;

@@ -15,6 +15,7 @@ mod errors;
 mod fate;
 mod heartbeat;
 mod herd;
+mod hooks;
 mod hostile;
 mod hub;
 mod idempotency;

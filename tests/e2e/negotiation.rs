@@ -26,7 +26,7 @@ const UPGRADE: [&str; 7] = [
 ];
 
 /// Sends the request with some of its lines replaced, by their beginning, and returns the answer.
-async fn ask(address: SocketAddr, changes: &[(&str, &str)]) -> String {
+pub async fn ask(address: SocketAddr, changes: &[(&str, &str)]) -> String {
     let mut request = String::new();
     for line in UPGRADE {
         let change = changes.iter().find(|(begin, _)| line.starts_with(begin));
@@ -65,7 +65,7 @@ pub async fn read_head_and_body(stream: &mut TcpStream) -> String {
 }
 
 #[track_caller]
-fn assert_answer(answer: &str, status: u16, parts: &[&str]) {
+pub fn assert_answer(answer: &str, status: u16, parts: &[&str]) {
     assert!(
         answer.starts_with(&format!("HTTP/1.1 {status} ")),
         "{answer}"

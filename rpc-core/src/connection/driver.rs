@@ -294,6 +294,10 @@ impl<T: Transport> Driver<T> {
                 }
             };
             self.step(cx, message, position)?;
+            if self.is_outside() {
+                // The session does not go on that was asked for: may another one begin?
+                return Ok(false);
+            }
         }
         Ok(false)
     }

@@ -24,12 +24,12 @@ use crate::{
 };
 pub use credentials::Credentials;
 use driver::Driver;
-pub use gate::{Authentication, Gate};
+pub use gate::{Admission, Authentication, Gate};
 pub use session::{LineHandle, Session, SessionChange};
 use sessions::Place;
 pub use sessions::Sessions;
 pub(crate) use shared::Shared;
-pub use watcher::{Watcher, watch};
+pub use watcher::{EndedSession, Watcher, watch};
 
 /// Sets up the acceptor's end of a connection on a transport that is up: returns the peer at its
 /// other end, and what drives the connection.
@@ -37,7 +37,7 @@ pub use watcher::{Watcher, watch};
 /// The driver is to be spawned, and ends with the session, after the closing handshake. Dropping
 /// it ends the session at once. It needs a tokio runtime with its time enabled.
 ///
-/// With a `gate` nothing of the dialler is executed before that has said who it is. A dialler may go
+/// With a `gate` nothing of the dialler is executed before that has let it in. A dialler may go
 /// on with one of the `sessions` instead of beginning a new one. Then the driver ends, and the
 /// transport is driven by that session's.
 pub fn accept<T: Transport>(

@@ -165,6 +165,16 @@ impl<T> Session<T> {
     }
 }
 
+/// The same session. A GOAWAY that one was told of is not told to its clones.
+impl<T> Clone for Session<T> {
+    fn clone(&self) -> Self {
+        Session {
+            place: self.place.clone(),
+            has_left: self.has_left,
+        }
+    }
+}
+
 impl<T> fmt::Debug for Session<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Session").field(&self.place.shared).finish()

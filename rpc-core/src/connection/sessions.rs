@@ -156,7 +156,7 @@ impl Owner {
         if let Some(identity) = shared.identity() {
             return Some(Owner::User(identity.shared_user()));
         }
-        let address = shared.info.peer_addr?.ip().to_canonical();
+        let address = shared.info.client_addr?.to_canonical();
         (!address.is_loopback()).then_some(Owner::Address(address))
     }
 

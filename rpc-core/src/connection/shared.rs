@@ -28,6 +28,7 @@ use crate::{
     peer::SessionId,
     protocol::{CallId, Connection, Side},
     scratch,
+    session_state::Values,
     status::{Code, Status},
 };
 
@@ -84,6 +85,8 @@ pub(crate) struct State {
     /// Services whose spawned notification handler has ended.
     pub(crate) lanes_free: Vec<u32>,
     pub(crate) is_open: bool,
+    /// What the application keeps with the session.
+    pub(crate) values: Values,
     /// Dialler: until when its credential is good, as the acceptor has said.
     pub(crate) credential: Validity,
     /// For handlers of notifications: cancelled when the connection ends.
@@ -111,6 +114,7 @@ impl Shared {
                 tasks: Vec::new(),
                 lanes_free: Vec::new(),
                 is_open: false,
+                values: Values::default(),
                 credential: Validity::default(),
                 closed_token: None,
                 close: None,

@@ -83,8 +83,8 @@ pub enum Event {
     Open,
     /// HELLO asks to go on with a session. Nothing is answered until that is found, or not.
     Resume(Resume),
-    /// Nothing is answered until somebody has found out who the dialler is; then
-    /// `Connection::admit` follows, or the end. Of AUTH the same, while all goes on.
+    /// Nothing is answered until somebody has found out who the dialler is, and lets it in; then
+    /// `Connection::welcome` follows, or the end. Of AUTH the same, while all goes on.
     Authenticate {
         /// What it proves it with, if it has said so.
         token: Option<Token>,

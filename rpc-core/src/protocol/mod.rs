@@ -64,7 +64,7 @@ pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
 pub(crate) use resume::Offer;
-pub use resume::{Heartbeat, Refusal, Resume, ResumeToken};
+pub use resume::{Heartbeat, RESUME_SUBPROTOCOL, Refusal, Resume, ResumeToken};
 pub use stream::StreamCredit;
 pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS, SendRoom};
 pub use token::{MAX_CREDENTIAL_BYTES, Token};

@@ -112,6 +112,11 @@ impl Outbox {
         self.held = true;
     }
 
+    /// What waits may go.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
     /// Whether the peer, which has counted so many frames, can be sent all that it has not.
     pub(super) fn check_resume(&self, count: u64) -> Result<(), Gap> {
         self.replay.check(count)
@@ -306,6 +311,11 @@ impl Outbox {
     #[inline]
     pub(super) fn is_window_shut(&self) -> bool {
         !self.held && (self.window <= 0 || !self.replay.has_room()) && self.has_calls()
+    }
+
+    /// Whether something was sent and not acknowledged, or frames of calls wait.
+    pub(super) fn is_owing(&self) -> bool {
+        self.has_calls() || !self.replay.is_empty()
     }
 
     /// Whether frames of calls wait, or notifications.

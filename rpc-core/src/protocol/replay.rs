@@ -200,6 +200,11 @@ impl Replay {
         if found { Ok(()) } else { Err(Gap) }
     }
 
+    /// Whether all that is kept was acknowledged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Whether something is to be sent again.
     #[inline]
     pub(super) fn is_restarted(&self) -> bool {

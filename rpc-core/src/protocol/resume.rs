@@ -2,6 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+/// What a dialler that comes back to a session offers beside the session's subprotocol (W-NEG-11).
+pub const RESUME_SUBPROTOCOL: &str = "wirecall.resume";
+
 /// The longest token that is accepted from a peer, in bytes.
 pub(super) const MAX_TOKEN_BYTES: usize = 128;
 

@@ -31,3 +31,26 @@ pub fn tune(stream: &TcpStream, dead_after: Option<Duration>) -> io::Result<()> 
     let _ = dead_after;
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// What the kernel was told is what it says: whether it then fails a write that nobody
+    /// acknowledges is its own affair.
+    #[tokio::test]
+    async fn a_socket_is_told_when_the_other_end_counts_as_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let stream = stream.await.unwrap();
+        let socket = socket2::SockRef::from(&stream);
+        tune(&stream, None).unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_BYTES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        let dead_after = Duration::from_secs(35);
+        tune(&stream, Some(dead_after)).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(dead_after));
+    }
+}

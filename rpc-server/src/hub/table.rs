@@ -14,6 +14,9 @@ use super::{Hub, JoinError, audience::Address, presence::Log};
 pub(super) struct Table {
     /// In the order in which they began.
     sessions: BTreeMap<SessionId, Session>,
+    /// Those of which it is not decided yet whether they begin, with the groups that they are to be in
+    /// then.
+    coming: HashMap<SessionId, HashSet<Arc<str>>>,
     /// Only those who have one.
     users: Index,
     /// Only those in which somebody is.
@@ -31,23 +34,29 @@ pub(super) struct Session {
 }
 
 impl Table {
+    /// Lets a session join groups that has not begun. [`Table::begin`] follows, or [`Table::end`].
+    pub(super) fn announce(&mut self, id: SessionId) {
+        self.coming.insert(id, HashSet::new());
+    }
+
     pub(super) fn begin(&mut self, peer: Peer, user: Option<Arc<str>>, wakers: &mut Vec<Waker>) {
         let id = peer.session_id();
+        let groups = self.coming.remove(&id).unwrap_or_default();
+        for group in &groups {
+            add(&mut self.groups, group.clone(), id);
+        }
         if let Some(user) = &user
             && add(&mut self.users, user.clone(), id)
         {
             self.presence.note(user, true, wakers);
         }
-        let session = Session {
-            peer,
-            user,
-            groups: HashSet::new(),
-        };
+        let session = Session { peer, user, groups };
         self.sessions.insert(id, session);
     }
 
     /// Returns what is to be dropped without the lock.
     pub(super) fn end(&mut self, id: SessionId, wakers: &mut Vec<Waker>) -> Option<Session> {
+        self.coming.remove(&id);
         let session = self.sessions.remove(&id)?;
         for group in &session.groups {
             remove(&mut self.groups, group, id);
@@ -61,11 +70,15 @@ impl Table {
     }
 
     pub(super) fn join(&mut self, id: SessionId, group: &str) -> Result<(), JoinError> {
-        let session = self.sessions.get_mut(&id).ok_or(JoinError::NoSession)?;
-        if session.groups.contains(group) {
+        let session = self.sessions.get_mut(&id);
+        let is_in = session.is_some();
+        let own = session.map(|session| &mut session.groups);
+        let own = own.or_else(|| self.coming.get_mut(&id));
+        let own = own.ok_or(JoinError::NoSession)?;
+        if own.contains(group) {
             return Ok(());
         }
-        if session.groups.len() >= Hub::MAX_GROUPS {
+        if own.len() >= Hub::MAX_GROUPS {
             return Err(JoinError::TooManyGroups);
         }
         // One name for all who are in it.
@@ -73,12 +86,17 @@ impl Table {
             Some((group, _)) => group.clone(),
             None => group.into(),
         };
-        session.groups.insert(group.clone());
-        add(&mut self.groups, group, id);
+        own.insert(group.clone());
+        if is_in {
+            add(&mut self.groups, group, id);
+        }
         Ok(())
     }
 
     pub(super) fn leave(&mut self, id: SessionId, group: &str) -> bool {
+        if let Some(own) = self.coming.get_mut(&id) {
+            return own.remove(group);
+        }
         let session = self.sessions.get_mut(&id);
         let was_in = session.is_some_and(|session| session.groups.remove(group));
         if was_in {
@@ -89,6 +107,7 @@ impl Table {
 
     pub(super) fn groups_of(&self, id: SessionId) -> Vec<Arc<str>> {
         let groups = self.sessions.get(&id).map(|session| &session.groups);
+        let groups = groups.or_else(|| self.coming.get(&id));
         let mut groups: Vec<_> = groups.into_iter().flatten().cloned().collect();
         groups.sort_unstable();
         groups

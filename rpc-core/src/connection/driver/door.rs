@@ -1,5 +1,6 @@
-//! Who is let in: before that nothing is executed and little is kept, and afterwards it ends when the
-//! credential has run out.
+//! Who is let in: before that nothing is executed and little is kept.
+
+mod credential;
 
 use std::{
     collections::VecDeque,
@@ -10,12 +11,15 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub(super) use credential::expired;
+
 use super::{Driver, closed_by_peer, transport_failed};
 use crate::{
     close::{CloseCode, CloseReason},
-    connection::gate::{Authentication, Gate},
+    connection::gate::{Admission, Authentication, Gate},
     identity::{AuthError, Identity},
-    protocol::{Position, Resume, Token},
+    protocol::{Position, Refusal, Resume, Token},
+    status::{Code, Status},
     transport::{Received, Transport},
 };
 
@@ -25,10 +29,11 @@ const OUTSIDE_BYTES: u64 = 16 << 10;
 /// 1013, "try again later" (RFC 6455, registered by IANA).
 const TRY_AGAIN_LATER: CloseCode = CloseCode::new(1013);
 
-/// Where an acceptor asks who its dialler is.
+/// Where an acceptor asks who its dialler is, and whether a session of it may begin.
 pub(super) struct Door {
     gate: Box<dyn Gate>,
-    /// Whether the dialler has come in, with its HELLO.
+    /// Whether the dialler has come in, with its HELLO. Shut again where that asks for a session that
+    /// does not go on: another one may begin, or not.
     is_open: bool,
     question: Option<Question>,
     /// What has come behind HELLO, and waits.
@@ -38,18 +43,31 @@ pub(super) struct Door {
 }
 
 /// What is being found out.
-struct Question {
-    answer: Authentication,
-    /// The session that HELLO asks for.
-    resume: Option<Resume>,
-    /// When it is given up. HELLO has a time of its own.
-    until: Option<Instant>,
+enum Question {
+    /// Who the dialler is.
+    Who {
+        /// None where nobody has to say it.
+        answer: Option<Authentication>,
+        /// The session that HELLO asks for.
+        resume: Option<Resume>,
+        /// When it is given up. HELLO has a time of its own.
+        until: Option<Instant>,
+    },
+    /// Whether a session may begin.
+    Whether {
+        answer: Admission,
+        /// Why the one does not go on that HELLO asks for.
+        refusal: Option<Refusal>,
+    },
 }
 
 impl<T: Transport> Driver<T> {
-    /// Lets nobody in who was not asked.
+    /// Lets nobody in whom the gate does not.
     pub(in crate::connection) fn stand_at(&mut self, gate: Box<dyn Gate>) {
-        self.shared.lock().connection.ask_for_credentials();
+        let is_guarded = gate.is_guarded();
+        let mut state = self.shared.lock();
+        state.connection.wait_for_decision(is_guarded);
+        drop(state);
         self.door = Some(Box::new(Door {
             gate,
             is_open: false,
@@ -59,16 +77,18 @@ impl<T: Transport> Driver<T> {
         }));
     }
 
-    /// Whether it is not known yet who the dialler is.
+    /// Whether the dialler has not come in yet.
     #[inline]
     pub(super) fn is_outside(&self) -> bool {
         self.door.as_ref().is_some_and(|door| !door.is_open)
     }
 
-    /// Whether that is being found out.
-    pub(super) fn is_being_asked(&self) -> bool {
-        let door = self.door.as_ref();
-        door.is_some_and(|door| door.question.is_some())
+    /// What is said when it takes too long to find out whether it may.
+    pub(super) fn undecided(&self) -> Option<CloseReason> {
+        match self.door.as_ref()?.question.as_ref()? {
+            Question::Who { .. } => Some(unavailable()),
+            Question::Whether { .. } => Some(not_let_in()),
+        }
     }
 
     /// HELLO or AUTH has come.
@@ -78,14 +98,15 @@ impl<T: Transport> Driver<T> {
             return;
         };
         let until = Instant::now().checked_add(timeout);
-        door.question = Some(Question {
-            answer: door.gate.ask(self.shared.info.clone(), token),
+        let is_guarded = door.gate.is_guarded();
+        door.question = Some(Question::Who {
+            answer: is_guarded.then(|| door.gate.ask(self.shared.info.clone(), token)),
             resume,
             until: until.filter(|_| door.is_open),
         });
     }
 
-    /// Reads HELLO, and holds what comes behind it until it is known who has sent it. Says whether the
+    /// Reads HELLO, and holds what comes behind it until its sender has come in. Says whether the
     /// dialler is let in; otherwise there is nothing to do for now.
     pub(super) fn wait_at_door(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         while self.is_outside() {
@@ -131,102 +152,132 @@ impl<T: Transport> Driver<T> {
         self.door.as_mut()?.held.pop_front()
     }
 
-    /// Goes on to find out who the dialler is, if that is not known.
+    /// Goes on to find out who the dialler is, and whether it may come in, if that is not known.
     fn ask(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.ask_who(cx)?;
+        self.ask_whether(cx)?;
+        self.handle_events(cx, &Bytes::new());
+        Ok(())
+    }
+
+    fn ask_who(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let Some(door) = &mut self.door else {
             return Ok(());
         };
-        let Some(question) = &mut door.question else {
+        let Some(Question::Who {
+            answer,
+            resume,
+            until,
+        }) = &mut door.question
+        else {
             return Ok(());
         };
-        let answer = &mut question.answer;
-        let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
-        let is_late = || question.until.is_some_and(|until| until <= Instant::now());
-        let answer = match polled {
-            Ok(Poll::Ready(answer)) => answer.and_then(sound),
+        let polled = match answer {
+            Some(answer) => catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx).map(Some))),
+            None => Ok(Poll::Ready(None)),
+        };
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
+        let identity = match polled {
+            Ok(Poll::Ready(answer)) => answer.transpose().and_then(sound),
             Ok(Poll::Pending) if is_late() => Err(AuthError::Unavailable),
             Ok(Poll::Pending) => return Ok(()),
             // It was reported by the panic hook.
             Err(_) => Err(AuthError::Unavailable),
         };
-        let resume = question.resume.take();
-        let was_outside = !door.is_open;
-        // A panic in its destructor is one of the same future, which may be in any state.
-        let _ = catch_unwind(AssertUnwindSafe(|| door.question = None));
-        match was_outside {
-            true => self.let_in(cx, answer.map_err(closing)?, resume),
-            false => self.let_stay(answer),
+        let resume = resume.take();
+        door.forget_question();
+        match door.is_open {
+            true => self.let_stay(identity),
+            false => self.know(identity.map_err(closing)?, resume),
         }
     }
 
-    fn let_in(
+    /// It is known who the dialler is. Now it has to be found out whether it may come in.
+    fn know(
         &mut self,
-        cx: &mut Context<'_>,
-        identity: Identity,
+        identity: Option<Identity>,
         resume: Option<Resume>,
     ) -> Result<(), CloseReason> {
-        let left = identity.left();
-        drop(self.shared.set_identity(Some(identity)));
-        self.comes_in_again();
+        drop(self.shared.set_identity(identity));
+        let Some(resume) = resume else {
+            return self.knock_again(None);
+        };
+        self.check_nothing_held()?;
+        if let Some(door) = &mut self.door {
+            // A session that goes on was let in when it began.
+            door.is_open = true;
+        }
+        self.shared.lock().connection.decide();
+        // Looked for when the rest of the message with HELLO has been read.
+        self.wanted = Some(resume);
+        Ok(())
+    }
+
+    /// Asks whether a session may begin, perhaps since another one does not go on.
+    pub(super) fn knock_again(&mut self, refusal: Option<Refusal>) -> Result<(), CloseReason> {
+        let Some(door) = &mut self.door else {
+            self.welcome(refusal);
+            return Ok(());
+        };
+        match door.gate.admit(&self.peer)? {
+            Some(answer) => {
+                door.is_open = false;
+                door.question = Some(Question::Whether { answer, refusal });
+            }
+            None => self.let_in(refusal),
+        }
+        Ok(())
+    }
+
+    fn ask_whether(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let Some(door) = &mut self.door else {
+            return Ok(());
+        };
+        let Some(Question::Whether { answer, refusal }) = &mut door.question else {
+            return Ok(());
+        };
+        let refusal = *refusal;
+        let answer = match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Ok(Poll::Ready(answer)) => answer.map_err(|status| CloseReason::refused(&status)),
+            Ok(Poll::Pending) => return Ok(()),
+            // It was reported by the panic hook.
+            Err(_) => Err(not_let_in()),
+        };
+        door.forget_question();
+        answer?;
+        if refusal.is_some() {
+            self.check_nothing_held()?;
+        }
+        self.let_in(refusal);
+        Ok(())
+    }
+
+    /// Lets the dialler in, with a session that begins.
+    fn let_in(&mut self, refusal: Option<Refusal>) {
         if let Some(door) = &mut self.door {
             door.is_open = true;
-            if resume.is_some() && !door.held.is_empty() {
-                return Err(CloseReason::local(
-                    CloseCode::PROTOCOL,
-                    "something follows a HELLO that asks to resume, before WELCOME",
-                ));
-            }
         }
-        let mut state = self.shared.lock();
-        let events = &mut self.work.events;
-        state.connection.admit(left, resume.as_ref(), events);
-        drop(state);
-        // Looked for when the rest of the message with HELLO has been read.
-        self.wanted = resume;
-        self.handle_events(cx, &Bytes::new());
-        Ok(())
+        self.comes_in_again();
+        self.welcome(refusal);
     }
 
-    /// A new credential of one who is in.
-    fn let_stay(&mut self, answer: Result<Identity, AuthError>) -> Result<(), CloseReason> {
-        let own = self.shared.identity();
-        let left = match answer {
-            Ok(identity) => {
-                if own.as_ref().map(Identity::user) != Some(identity.user()) {
-                    return Err(CloseReason::local(
-                        CloseCode::UNAUTHENTICATED,
-                        "the credential is another user's",
-                    ));
-                }
-                let left = identity.left();
-                drop(self.shared.set_identity(Some(identity)));
-                self.comes_in_again();
-                left
-            }
-            // All stays as it is, until the credential runs out.
-            Err(AuthError::Unavailable) => own.and_then(|own| own.left()),
-            Err(refused) => return Err(closing(refused)),
-        };
-        self.shared
-            .update(|state, _| state.connection.renewed(left));
-        Ok(())
-    }
-
-    /// A new credential of one who is in may have been asked about; what has come is looked at.
-    #[inline]
-    pub(super) fn check_credential(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        match &self.door {
-            Some(door) if door.is_open && door.question.is_some() => self.ask(cx),
-            _ => Ok(()),
-        }
-    }
-
-    /// Somebody is in with another credential.
-    pub(super) fn comes_in_again(&mut self) {
+    fn welcome(&mut self, refusal: Option<Refusal>) {
         let identity = self.shared.identity();
         let left = identity.and_then(|identity| identity.left());
-        if let Some(door) = &mut self.door {
-            door.expires = left.and_then(|left| Instant::now().checked_add(left));
+        let mut state = self.shared.lock();
+        let connection = &mut state.connection;
+        connection.is_good_for(left);
+        connection.welcome(refusal, &mut self.work.events);
+    }
+
+    /// Behind a HELLO that asks to resume nothing comes before WELCOME.
+    fn check_nothing_held(&self) -> Result<(), CloseReason> {
+        match &self.door {
+            Some(door) if !door.held.is_empty() => Err(CloseReason::local(
+                CloseCode::PROTOCOL,
+                "something follows a HELLO that asks to resume, before WELCOME",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -234,42 +285,27 @@ impl<T: Transport> Driver<T> {
     /// sends again what was not executed.
     pub(super) fn leave_door(&mut self) {
         if let Some(door) = &mut self.door {
-            door.question = None;
+            door.forget_question();
             door.held = VecDeque::new();
             door.expires = None;
         }
     }
+}
 
-    /// When something has to be done about the credential. While it is asked about a new one, the end
-    /// of the old one is put off until that is known.
-    pub(super) fn credential_due(&self) -> Option<Instant> {
-        let door = self.door.as_ref()?;
-        match &door.question {
-            Some(question) => question.until,
-            None => door.expires,
-        }
-    }
-
-    /// When the credential has run out.
-    pub(super) fn credential_expires(&self) -> Option<Instant> {
-        let door = self.door.as_ref()?;
-        door.expires.filter(|_| door.question.is_none())
-    }
-
-    /// Dialler: the acceptor has said for how long the new credential is good.
-    pub(super) fn renewed(&mut self) {
-        self.shared.lock().note_validity();
-        self.shared.changed.notify_waiters();
+impl Door {
+    pub(super) fn forget_question(&mut self) {
+        let question = self.question.take();
+        // A panic in its destructor is one of the same future, which may be in any state.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(question)));
     }
 }
 
 /// An identity is one of somebody, and of now.
-fn sound(identity: Identity) -> Result<Identity, AuthError> {
-    let has_expired = identity.left().is_some_and(|left| left.is_zero());
-    if identity.user().is_empty() || has_expired {
-        return Err(AuthError::refused());
+fn sound(identity: Option<Identity>) -> Result<Option<Identity>, AuthError> {
+    match identity {
+        Some(identity) if !identity.is_valid() => Err(AuthError::refused()),
+        identity => Ok(identity),
     }
-    Ok(identity)
 }
 
 fn closing(error: AuthError) -> CloseReason {
@@ -280,11 +316,11 @@ fn closing(error: AuthError) -> CloseReason {
 }
 
 /// Nobody knows who the dialler is.
-pub(super) fn unavailable() -> CloseReason {
+fn unavailable() -> CloseReason {
     CloseReason::local(TRY_AGAIN_LATER, AuthError::Unavailable.to_string())
 }
 
-/// The dialler has sent no new credential in time.
-pub(super) fn expired() -> CloseReason {
-    CloseReason::local(CloseCode::CREDENTIAL_EXPIRED, "the credential has run out")
+/// Nobody says whether a session may begin.
+fn not_let_in() -> CloseReason {
+    CloseReason::refused(&Status::new(Code::UNAVAILABLE, "cannot be let in now"))
 }

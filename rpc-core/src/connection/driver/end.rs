@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{CLOSE_TIMEOUT, Driver, Stage};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
+    connection::watcher::EndedSession,
     transport::{Received, Transport},
 };
 
@@ -16,6 +17,8 @@ impl<T: Transport> Driver<T> {
         if let Some(registered) = &mut self.registered {
             registered.leave(self.has_expired);
         }
+        // Who asks whether a session may begin is not asked any longer.
+        self.leave_door();
         let goodbye = match reason.by {
             ClosedBy::Local => Some(reason.code),
             ClosedBy::Peer | ClosedBy::Transport => None,
@@ -27,7 +30,7 @@ impl<T: Transport> Driver<T> {
             state.connection.take_rest(&mut self.work.batch);
         }
         let cancelled = state.connection.take_cancellations();
-        state.connection.close(reason, &mut wakers);
+        state.connection.close(reason.clone(), &mut wakers);
         let tasks = std::mem::take(&mut state.tasks);
         let tokens = cancelled.into_iter().chain(state.closed_token.take());
         // Nothing that others do concerns this task any more.
@@ -42,7 +45,7 @@ impl<T: Transport> Driver<T> {
         self.deferred.clear();
         self.dispatchers.clear();
         self.shared.changed.notify_waiters();
-        self.tell_watcher(|watcher, peer| watcher.ended(peer));
+        self.tell_of_end(reason);
         if let Some(code) = goodbye {
             let _ = self.transmit();
             if let Some(transport) = &mut self.transport {
@@ -80,16 +83,30 @@ impl<T: Transport> Driver<T> {
     }
 }
 
+impl<T> Driver<T> {
+    /// Last of all, since what the application keeps with the session goes then.
+    fn tell_of_end(&self, reason: CloseReason) {
+        let ended = EndedSession::new(self.shared.clone(), reason);
+        if let Some(watcher) = self.shared.watcher.get() {
+            watcher.ended(ended);
+        }
+    }
+}
+
 /// The task was dropped, with its runtime as a rule: nobody may wait for it any longer.
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
+        if matches!(self.stage, Stage::Closing) {
+            return;
+        }
+        let reason = CloseReason::local(CloseCode::GOING_AWAY, "the connection's task was dropped");
+        if let Some(door) = &mut self.door {
+            door.forget_question();
+        }
         let mut wakers = Vec::new();
         let mut state = self.shared.lock();
         let cancelled = state.connection.take_cancellations();
-        state.connection.close(
-            CloseReason::local(CloseCode::GOING_AWAY, "the connection's task was dropped"),
-            &mut wakers,
-        );
+        state.connection.close(reason.clone(), &mut wakers);
         let tasks = std::mem::take(&mut state.tasks);
         let tokens = cancelled.into_iter().chain(state.closed_token.take());
         state.driver = None;
@@ -101,5 +118,6 @@ impl<T> Drop for Driver<T> {
         running.for_each(|task| task.abort());
         wakers.into_iter().for_each(Waker::wake);
         self.shared.changed.notify_waiters();
+        self.tell_of_end(reason);
     }
 }

@@ -48,10 +48,13 @@ impl<T> Registered<T> {
         }
     }
 
-    fn unsuspend(&mut self) {
-        if std::mem::take(&mut self.is_suspended) {
+    /// Says whether it was suspended.
+    fn unsuspend(&mut self) -> bool {
+        let was_suspended = std::mem::take(&mut self.is_suspended);
+        if was_suspended {
             self.sessions.unsuspend(self.owner.take().as_ref());
         }
+        was_suspended
     }
 
     pub(super) fn leave(&mut self, has_expired: bool) {
@@ -102,10 +105,7 @@ impl<T: Transport> Driver<T> {
             Ok(()) => Err(lost("went on as an earlier session")),
             Err((transport, refusal)) => {
                 self.transport = Some(transport);
-                let mut state = self.shared.lock();
-                let connection = &mut state.connection;
-                connection.welcome(Some(refusal), &mut self.work.events);
-                Ok(())
+                self.knock_again(Some(refusal))
             }
         }
     }
@@ -130,12 +130,15 @@ impl<T: Transport> Driver<T> {
         self.forget_transport();
         self.stage = Stage::Running;
         if let Some(registered) = &mut self.registered {
-            registered.unsuspend();
+            let was_suspended = registered.unsuspend();
             registered.is_unconfirmed = true;
             registered.generation = generation;
             self.suspended_until = None;
             self.comes_in_again();
             self.begin_life();
+            if was_suspended {
+                self.tell_watcher(|watcher, peer| watcher.resumed(peer));
+            }
         } else {
             // Until WELCOME comes.
             let timeout = self.shared.limits.hello_timeout;
@@ -219,15 +222,22 @@ impl<T: Transport> Driver<T> {
             self.suspended_until = Instant::now().checked_add(window);
         }
         self.stage = Stage::Suspended;
+        self.tell_watcher(|watcher, peer| watcher.suspended(peer));
         self.shared.changed.notify_waiters();
         cx.waker().wake_by_ref();
         Ok(())
     }
 
     fn may_be_resumed(&self, reason: &CloseReason) -> bool {
-        if self.registered.is_none() && self.shared.lock().connection.going().is_some() {
-            // The acceptor has asked for another session: nobody comes back to this one.
-            return false;
+        if self.registered.is_none() {
+            let state = self.shared.lock();
+            let connection = &state.connection;
+            let is_done = reason.by == ClosedBy::Peer || connection.in_flight() == (0, 0);
+            if connection.going().is_some() && is_done {
+                // The acceptor has asked for another session: somebody comes back to this one only for
+                // what is not finished.
+                return false;
+            }
         }
         match reason.by {
             // Without a transport when it was given back, since the acceptor does not go on.

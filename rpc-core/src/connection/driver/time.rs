@@ -5,7 +5,7 @@ use std::{pin::pin, task::Context, time::Duration};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Driver, MIN_PROGRESS_BYTES, door};
+use super::{Driver, MIN_PROGRESS_BYTES, door::expired};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
     connection::shared::State,
@@ -130,16 +130,12 @@ impl<T: Transport> Driver<T> {
         let now = Instant::now();
         self.life.is_due = self.life.due.is_some_and(|due| due <= now);
         if self.hello_deadline.is_some_and(|deadline| deadline <= now) {
-            if self.is_being_asked() {
-                return Err(door::unavailable());
-            }
-            return Err(CloseReason::local(
-                CloseCode::HELLO_TIMEOUT,
-                "no HELLO or WELCOME in time",
-            ));
+            let late =
+                || CloseReason::local(CloseCode::HELLO_TIMEOUT, "no HELLO or WELCOME in time");
+            return Err(self.undecided().unwrap_or_else(late));
         }
         if self.credential_expires().is_some_and(|end| end <= now) {
-            return Err(door::expired());
+            return Err(expired());
         }
         if self.suspended_until.is_some_and(|until| until <= now) {
             self.has_expired = true;

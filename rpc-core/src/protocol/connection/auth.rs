@@ -7,14 +7,15 @@ use crate::protocol::{
     event::{Event, Events, ProtocolError},
     frame::{Head, Side},
     handshake::{self, Terms},
-    resume::Resume,
     token::Token,
 };
 
 /// What one end knows of who the dialler is. Who that is, is not of the protocol's concern.
 #[derive(Debug, Default)]
 pub(super) struct Auth {
-    /// Acceptor: whether nobody comes in without being asked.
+    /// Acceptor: whether somebody decides who comes in.
+    pub(super) is_decided: bool,
+    /// Acceptor: whether nobody comes in without being asked who they are.
     pub(super) is_asked_for: bool,
     /// Acceptor: whether an AUTH has come that was not answered.
     pub(super) is_pending: bool,
@@ -25,9 +26,11 @@ pub(super) struct Auth {
 }
 
 impl Connection {
-    /// Acceptor, before HELLO comes: nobody comes in without being asked who they are.
-    pub(crate) fn ask_for_credentials(&mut self) {
-        self.auth.is_asked_for = true;
+    /// Acceptor, before HELLO comes: nobody comes in before that was decided, or, with `is_asked_for`,
+    /// without being asked who they are.
+    pub(crate) fn wait_for_decision(&mut self, is_asked_for: bool) {
+        self.auth.is_decided = true;
+        self.auth.is_asked_for = is_asked_for;
     }
 
     /// Dialler: says this in its next HELLO, which may be the one that has not been sent yet.
@@ -39,19 +42,10 @@ impl Connection {
         }
     }
 
-    /// Acceptor: the dialler may come in. A session that it wants to go on with is looked for once
-    /// the rest of its message was read: nothing may follow its HELLO.
-    pub(crate) fn admit(
-        &mut self,
-        expires: Option<Duration>,
-        resume: Option<&Resume>,
-        events: &mut Events,
-    ) {
-        self.auth.expires = expires;
-        match resume {
-            Some(_) => self.phase = Phase::Deciding,
-            None => self.welcome(None, events),
-        }
+    /// Acceptor: it is known who the dialler is. A session that it wants to go on with is looked for
+    /// once the rest of its message was read: nothing may follow its HELLO.
+    pub(crate) fn decide(&mut self) {
+        self.phase = Phase::Deciding;
     }
 
     /// Acceptor: for how long the dialler's credential is good, which is said in the next WELCOME.

@@ -145,8 +145,10 @@ impl Connection {
     pub(super) fn hello(&mut self, terms: Terms, events: &mut Events) {
         self.session.peer_replay_bytes = terms.replay_bytes;
         self.agree_on_heartbeat(terms.heartbeat);
-        if self.auth.is_asked_for {
+        if self.auth.is_decided {
             self.phase = Phase::Authenticating;
+            // WELCOME goes first.
+            self.outbox.hold();
             events.queue.push(Event::Authenticate {
                 token: terms.token,
                 resume: terms.resume,
@@ -182,6 +184,7 @@ impl Connection {
         if !is_kept {
             self.session.peer_replay_bytes = 0;
         }
+        self.outbox.release();
         self.push_opening(Head::Welcome, &terms);
         if let Some(leaving) = self.session.leaving.clone() {
             self.push_go_away(&leaving);
@@ -340,6 +343,13 @@ impl Connection {
     /// Whether there is no socket.
     pub(crate) fn has_no_transport(&self) -> bool {
         self.phase == Phase::Suspended
+    }
+
+    /// Whether no calls are in flight, and, while there is no socket, nothing waits that the peer has
+    /// not got.
+    pub(crate) fn is_idle(&self) -> bool {
+        let has_missed = self.is_suspended() && self.outbox.is_owing();
+        self.in_flight() == (0, 0) && !has_missed
     }
 
     /// Whether nothing is to be executed yet, since the peer is still sending again what was lost.

@@ -1,0 +1,228 @@
+//! The addresses of clients that come through proxies.
+//!
+//! Anybody can write anything into a header. What a trusted proxy has added itself stands at its end:
+//! so it is read from there, as far as those who have added something are trusted.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ::http::{HeaderMap, HeaderName, header};
+use ipnet::IpNet;
+
+/// The header in which trusted proxies say whom they have a connection from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For: 192.0.2.7, 10.0.0.1`, the one that most proxies write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded: for=192.0.2.7, for="[2001:db8::1]:4711";proto=https` (RFC 7239).
+    Forwarded,
+}
+
+/// Those who are believed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxies {
+    trusted: Vec<IpNet>,
+    header: ProxyHeader,
+}
+
+impl Proxies {
+    /// Addresses and networks; the first that is neither comes back.
+    pub(crate) fn new(trusted: &[String], header: ProxyHeader) -> Result<Self, String> {
+        let networks = trusted
+            .iter()
+            .map(|entry| network(entry).ok_or_else(|| entry.clone()));
+        Ok(Proxies {
+            trusted: networks.collect::<Result<_, _>>()?,
+            header,
+        })
+    }
+
+    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut trusted = self.trusted.iter();
+        trusted.any(|network| network.contains(&address))
+    }
+
+    /// Whom a request comes from that came over a connection from this address: the last in the header
+    /// who is no trusted proxy. What stands before that is anybody's. Where a trusted proxy has
+    /// written nothing that is an address, it is the proxy.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let lines = headers.get_all(self.header.name()).iter().rev();
+        let mut added = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        while self.is_trusted(client) {
+            let Some(before) = added.next().and_then(|entry| self.header.address(entry)) else {
+                break;
+            };
+            client = before;
+        }
+        client
+    }
+}
+
+impl ProxyHeader {
+    fn name(self) -> HeaderName {
+        match self {
+            ProxyHeader::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
+            ProxyHeader::Forwarded => header::FORWARDED,
+        }
+    }
+
+    /// That of one entry.
+    fn address(self, entry: &str) -> Option<IpAddr> {
+        match self {
+            ProxyHeader::XForwardedFor => address(entry.trim()),
+            ProxyHeader::Forwarded => {
+                let pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
+                let mut nodes = pairs
+                    .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+                    .map(|(_, node)| node.trim());
+                let node = nodes.next().filter(|_| nodes.next().is_none())?;
+                let quoted = node
+                    .strip_prefix('"')
+                    .and_then(|node| node.strip_suffix('"'));
+                address(quoted.unwrap_or(node))
+            }
+        }
+    }
+}
+
+/// An address, perhaps with a port; one of IPv6 may stand in brackets, and has to before a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let address = match bracketed {
+        Some(text) => text.parse().ok().map(IpAddr::V6),
+        None => text.parse().ok(),
+    };
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    Some(address.or_else(with_port)?.to_canonical())
+}
+
+/// A single address is a network of one.
+fn network(text: &str) -> Option<IpNet> {
+    let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical()));
+    text.parse().ok().or_else(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(proxies: &Proxies, peer: &str, lines: &[&str]) -> String {
+        let lines = lines.iter().map(|line| (proxies.header.name(), *line));
+        let headers = lines.map(|(name, line)| (name, line.parse().unwrap()));
+        let client = proxies.client(peer.parse().unwrap(), &headers.collect());
+        client.to_string()
+    }
+
+    fn proxies(header: ProxyHeader) -> Proxies {
+        let trusted = ["10.0.0.0/8", "192.0.2.9", "2001:db8:1::/48"];
+        Proxies::new(&trusted.map(str::to_owned), header).unwrap()
+    }
+
+    #[test]
+    fn the_last_one_that_is_no_trusted_proxy_is_the_client() {
+        let proxies = proxies(ProxyHeader::XForwardedFor);
+        for (lines, expected) in [
+            (&["203.0.113.7"][..], "203.0.113.7"),
+            (&["1.1.1.1, 203.0.113.7"], "203.0.113.7"),
+            (
+                &["1.1.1.1, 203.0.113.7, 10.1.2.3 ,192.0.2.9"],
+                "203.0.113.7",
+            ),
+            (&["1.1.1.1", "203.0.113.7", "10.1.2.3"], "203.0.113.7"),
+            (&["10.1.1.1, 10.1.2.3"], "10.1.1.1"),
+            (&["203.0.113.7:4711"], "203.0.113.7"),
+            (&["::ffff:203.0.113.7"], "203.0.113.7"),
+            (&["2001:db8:2::7, 2001:db8:1::1"], "2001:db8:2::7"),
+            (&["[2001:db8:2::7]:4711"], "2001:db8:2::7"),
+            (&["[2001:db8:2::7]"], "2001:db8:2::7"),
+        ] {
+            for peer in ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8:1::5"] {
+                assert_eq!(client(&proxies, peer, lines), expected, "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_else_is_believed() {
+        let proxies = proxies(ProxyHeader::XForwardedFor);
+        for peer in ["203.0.113.1", "192.0.2.8", "11.0.0.1", "2001:db8:2::1"] {
+            assert_eq!(client(&proxies, peer, &["1.1.1.1"]), peer);
+        }
+        let nobody = Proxies::default();
+        assert_eq!(client(&nobody, "127.0.0.1", &["1.1.1.1"]), "127.0.0.1");
+    }
+
+    #[test]
+    fn behind_what_is_no_address_nothing_is_believed() {
+        let proxies = proxies(ProxyHeader::XForwardedFor);
+        for lines in [
+            &[][..],
+            &[""],
+            &["1.1.1.1, unknown"],
+            &["1.1.1.1,"],
+            &["1.1.1.1", ""],
+            &["1.1.1.1, 999.1.1.1"],
+            &["1.1.1.1, [2001:db8:2::7"],
+            &["1.1.1.1, [1.2.3.4]"],
+            &["1.1.1.1, 203.0.113.7:x"],
+            &["1.1.1.1, fe80::1%eth0"],
+        ] {
+            assert_eq!(client(&proxies, "10.0.0.1", lines), "10.0.0.1", "{lines:?}");
+        }
+        // As far as the last proxy goes.
+        let lines = ["1.1.1.1, ?, 10.7.7.7"];
+        assert_eq!(client(&proxies, "10.0.0.1", &lines), "10.7.7.7");
+        let mut headers = HeaderMap::new();
+        let value = ::http::HeaderValue::from_bytes(b"1.1.1.1, \xff").unwrap();
+        headers.append("x-forwarded-for", value);
+        let peer = "10.0.0.1".parse().unwrap();
+        assert_eq!(proxies.client(peer, &headers), peer);
+    }
+
+    #[test]
+    fn the_standard_header_is_read_where_it_is_chosen() {
+        let proxies = proxies(ProxyHeader::Forwarded);
+        for (line, expected) in [
+            ("for=203.0.113.7", "203.0.113.7"),
+            (
+                "For=\"203.0.113.7:80\"; proto=https;by=10.0.0.1",
+                "203.0.113.7",
+            ),
+            (
+                "for=1.1.1.1, proto=http;FOR=\"[2001:db8:2::7]:4711\"",
+                "2001:db8:2::7",
+            ),
+            // A quote that a client has opened hides nothing of what the proxy adds.
+            ("for=\"1.1.1.1, for=203.0.113.7", "203.0.113.7"),
+            ("for=1.1.1.1, for=_hidden", "10.0.0.1"),
+            ("for=1.1.1.1, for=unknown", "10.0.0.1"),
+            ("for=1.1.1.1, by=203.0.113.7", "10.0.0.1"),
+            ("for=1.1.1.1, for=203.0.113.7;for=2.2.2.2", "10.0.0.1"),
+        ] {
+            assert_eq!(client(&proxies, "10.0.0.1", &[line]), expected, "{line}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "1.1.1.1".parse().unwrap());
+        let peer = "10.0.0.1".parse().unwrap();
+        assert_eq!(proxies.client(peer, &headers), peer);
+    }
+
+    #[test]
+    fn what_is_no_network_comes_back() {
+        for entry in [
+            "",
+            "proxy.example",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.1:80",
+        ] {
+            let refused = Proxies::new(&[entry.to_owned()], ProxyHeader::default());
+            assert_eq!(refused.unwrap_err(), entry);
+        }
+    }
+}
