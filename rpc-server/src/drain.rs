@@ -118,7 +118,8 @@ impl ServerHandle {
     /// take their calls elsewhere (GOAWAY), and finish here what they have begun. A client that loses its
     /// connection meanwhile may come back to its session for that. New calls of those
     /// who do not listen are refused as not executed. Ends when the last one has gone, or when the
-    /// time is over; then [`Server::run`](crate::Server::run) ends as well.
+    /// time is over, and [`SessionHooks`](crate::SessionHooks) have ended; then
+    /// [`Server::run`](crate::Server::run) ends as well.
     ///
     /// A second call waits for the same end, and [`ServerHandle::stop`] ends it at once. Dropping the
     /// future leaves the server as it is then: not ready.

@@ -4,10 +4,7 @@ mod endpoints;
 mod house;
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -21,12 +18,9 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use wirecall::{
-    Client, ClientBuilder, ClientState, Code, Codec, ConnectError, Context, Drain, Fate, Limits,
-    Server, ServerBuilder,
-};
+use wirecall::{Client, ClientBuilder, ClientState, Code, Codec, Fate, Server, ServerBuilder};
 
-use house::{GuestClient, House, house, house_within};
+use house::{GuestClient, House, house_within};
 
 use crate::{
     raw_server::{RawServer, welcome},
