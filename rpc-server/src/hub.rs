@@ -3,10 +3,12 @@
 //! - `table`: what is known, under one short lock
 //! - `audience`: who is addressed: to be told something, or to be asked
 //! - `presence`: users who come and go
+//! - `topics`: what is published, and to whom it goes by itself
 
 mod audience;
 mod presence;
 mod table;
+mod topics;
 
 use std::{
     fmt,
@@ -14,7 +16,9 @@ use std::{
     task::Waker,
 };
 
-use wirecall_core::{Code, Peer, SessionId, Status, connection::Watcher};
+use wirecall_core::{
+    Code, Peer, SessionId, Status, TopicLimits, Topics, connection::Watcher,
+};
 
 use audience::Address;
 pub use audience::Audience;
@@ -40,7 +44,10 @@ use table::Table;
 ///
 /// A cheap clone; all clones are the same hub.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Register>);
+pub struct Hub {
+    register: Arc<Register>,
+    topics: Topics,
+}
 
 #[derive(Default)]
 struct Register(Mutex<Table>);
@@ -75,6 +82,13 @@ impl Hub {
     #[must_use]
     pub fn new() -> Self {
         Hub::default()
+    }
+
+    fn of_topics(limits: TopicLimits) -> Self {
+        Hub {
+            register: Arc::default(),
+            topics: Topics::new(limits),
+        }
     }
 
     /// Makes a session join a group, unless it is in it already. A group is there while somebody is in
@@ -161,16 +175,16 @@ impl Hub {
 
     /// What tells the hub of the sessions of a server.
     pub(crate) fn watcher(&self) -> Arc<dyn Watcher> {
-        self.0.clone()
+        self.register.clone()
     }
 
     /// The session's task is gone.
     pub(crate) fn forget(&self, id: SessionId) {
-        self.0.forget(id);
+        self.register.forget(id);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+        self.register.lock()
     }
 }
 

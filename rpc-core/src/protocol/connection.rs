@@ -9,6 +9,7 @@ mod session;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::{
     sync::Arc,
@@ -48,6 +49,7 @@ pub(crate) use outgoing::{Admission, EncodedNotification, Outgoing, Started};
 pub use session::GoAway;
 use session::Session;
 pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
+pub(crate) use topics::Offered;
 
 /// No peer may ask for smaller messages.
 const MIN_MESSAGE_BYTES: usize = 256 << 10;
