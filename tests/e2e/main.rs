@@ -32,3 +32,4 @@ mod resume;
 mod services;
 mod soak;
 mod streams;
+mod topics;
