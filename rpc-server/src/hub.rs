@@ -16,9 +16,7 @@ use std::{
     task::Waker,
 };
 
-use wirecall_core::{
-    Code, Peer, SessionId, Status, TopicLimits, Topics, connection::Watcher,
-};
+use wirecall_core::{Code, Peer, SessionId, Status, TopicLimits, Topics, connection::Watcher};
 
 use audience::Address;
 pub use audience::Audience;

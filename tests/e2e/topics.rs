@@ -2,6 +2,18 @@
 //! is not told of.
 
 mod begin;
+mod hostile;
+mod pressure;
+mod returning;
+mod soak;
+
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
@@ -35,7 +47,20 @@ pub trait Feeds {
 
 /// Serves the topics of a hub.
 #[derive(Clone, Default)]
-pub struct Desk(pub Hub);
+pub struct Desk {
+    pub hub: Hub,
+    /// No feed of [`Feeds::follow_some`] is there any more.
+    pub is_closed: Arc<AtomicBool>,
+}
+
+impl Desk {
+    pub fn of(hub: &Hub) -> Self {
+        Desk {
+            hub: hub.clone(),
+            is_closed: Arc::default(),
+        }
+    }
+}
 
 impl Feeds for Desk {
     async fn ping(&self) -> u64 {
@@ -43,31 +68,31 @@ impl Feeds for Desk {
     }
 
     async fn follow(&self, name: &str) -> Topic<u64> {
-        self.0.topic(name)
+        self.hub.topic(name)
     }
 
     async fn follow_some(&self, cx: &Context, name: &str) -> Result<Topic<u64>, FeedError> {
-        if !name.starts_with(char::is_alphabetic) {
+        if self.is_closed.load(Ordering::SeqCst) || !name.starts_with(char::is_alphabetic) {
             return Err(FeedError::NoFeed(name.to_owned()));
         }
         let _ = cx.set_response_metadata("feed", name);
-        Ok(self.0.topic(name))
+        Ok(self.hub.topic(name))
     }
 
     async fn last(&self, name: &str, items: usize) -> Topic<u64> {
-        self.0.topic(name).last(items)
+        self.hub.topic(name).last(items)
     }
 
     async fn since(&self, name: &str, position: TopicPosition) -> Topic<u64> {
-        self.0.topic(name).since(position)
+        self.hub.topic(name).since(position)
     }
 
     async fn follow_by_four(&self, name: &str) -> Topic<u64> {
-        self.0.topic(name)
+        self.hub.topic(name)
     }
 
     async fn texts(&self, name: &str) -> Result<Topic<String>, Status> {
-        Ok(self.0.topic(name))
+        Ok(self.hub.topic(name))
     }
 }
 
@@ -77,7 +102,7 @@ pub async fn desk(codec: Codec, settings: TopicSettings<u64>) -> (Hub, Client) {
     hub.declare_topics("", settings);
     let server = Server::builder()
         .hub(&hub)
-        .service(FeedsServer::new(Desk(hub.clone())));
+        .service(FeedsServer::new(Desk::of(&hub)));
     let client = connect(start(server).await, codec).await;
     (hub, client)
 }
@@ -86,16 +111,35 @@ pub async fn desk(codec: Codec, settings: TopicSettings<u64>) -> (Hub, Client) {
 pub async fn next<S, T, E>(stream: &mut S) -> T
 where
     S: Stream<Item = Result<T, CallError<E>>> + Unpin,
-    E: std::fmt::Debug,
+    E: Debug,
 {
-    soon(stream.next()).await.expect("has ended").expect("has failed")
+    soon(stream.next())
+        .await
+        .expect("has ended")
+        .expect("has failed")
 }
 
-/// The value of the item that comes next, which is no word of a gap.
-pub async fn value<E: RpcError + std::fmt::Debug>(subscription: &mut Subscription<u64, E>) -> u64 {
-    match next(subscription).await {
-        Update::Item { value, .. } => value,
-        other => panic!("{other:?}"),
+/// Checks that these are the next items, whose values are their numbers.
+pub async fn expect<E: RpcError + Debug>(
+    feed: &mut Subscription<u64, E>,
+    offsets: impl IntoIterator<Item = u64>,
+) {
+    for offset in offsets {
+        assert_eq!(
+            next(feed).await,
+            Update::Item {
+                offset,
+                value: offset
+            }
+        );
+    }
+}
+
+/// Publishes the next items, whose values are their numbers.
+pub fn publish(topic: &Topic<u64>, count: u64) {
+    for _ in 0..count {
+        let next = topic.position().unwrap().offset + 1;
+        assert_eq!(topic.publish(&next).unwrap().offset, next);
     }
 }
 

@@ -349,7 +349,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Published<T> {
                 f.write_str("the offset of an item, and its value")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<Self::Value, A::Error> {
                 let offset = elements.next_element()?;
                 let offset = offset.ok_or_else(|| A::Error::invalid_length(0, &self))?;
                 let value = elements.next_element()?;

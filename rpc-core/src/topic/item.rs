@@ -110,12 +110,7 @@ impl Draft {
     }
 
     /// Gives it its place. Nothing is copied.
-    pub(super) fn finish(
-        self,
-        offset: u64,
-        published: Instant,
-        key: Option<Arc<[u8]>>,
-    ) -> Item {
+    pub(super) fn finish(self, offset: u64, published: Instant, key: Option<Arc<[u8]>>) -> Item {
         let [binary, text] = self.values;
         let bodies = [
             binary.map(|value| stamp(Codec::MessagePack, value, offset)),
@@ -201,7 +196,11 @@ mod tests {
         assert!(item.body(Codec::MessagePack).is_some());
         assert!(item.body(Codec::Json).is_none());
         let mut draft = Draft::default();
-        assert!(draft.encode(&odd, Codecs::default().with(Codec::Json)).is_err());
+        assert!(
+            draft
+                .encode(&odd, Codecs::default().with(Codec::Json))
+                .is_err()
+        );
     }
 
     #[test]

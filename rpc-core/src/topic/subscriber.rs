@@ -1,9 +1,6 @@
 //! One subscription as its topic sees it: live, or behind.
 
-use std::{
-    sync::Arc,
-    task::Waker,
-};
+use std::{sync::Arc, task::Waker};
 
 use super::{
     history::History,

@@ -30,7 +30,10 @@ pub(super) fn item<'a>(topic: &'a Type, errors: &mut Errors) -> Option<&'a Type>
     let Type::Path(path) = topic else { return None };
     let mut arguments = arguments(&path.path).into_iter().flatten();
     let (Some(item), None) = (arguments.next(), arguments.next()) else {
-        errors.at(topic, "the subscriber has to know the items: write `Topic<T>`");
+        errors.at(
+            topic,
+            "the subscriber has to know the items: write `Topic<T>`",
+        );
         return None;
     };
     travel::check_item_of_topic(item, errors);

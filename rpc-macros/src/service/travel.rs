@@ -132,9 +132,7 @@ impl VisitMut for Traveller<'_> {
             );
         } else if topic::is_topic(path) {
             let message = match self.place {
-                Place::Reply => {
-                    "a topic stands alone: return `Topic<T>` or `Result<Topic<T>, E>`"
-                }
+                Place::Reply => "a topic stands alone: return `Topic<T>` or `Result<Topic<T>, E>`",
                 _ => "a method returns a `Topic<T>`, and takes none: take its name",
             };
             self.errors.at(&*path, message);
