@@ -459,14 +459,18 @@ impl RawCall {
         timeout: Option<Duration>,
     ) -> bool {
         let session = &self.session;
-        let is_current = line.with_current(|current| Arc::ptr_eq(current, session));
+        let encoded_for = *self.encoded_for.get_or_insert(session.codec);
+        let (is_current, can_read) = line.with_current(|current| {
+            let can_read = current.codec == encoded_for;
+            (Arc::ptr_eq(current, session), can_read)
+        });
         let is_for_that = match status.code() {
             Code::UNAVAILABLE => !is_current || session.is_over(),
             // There was no connection all the while.
             Code::DEADLINE_EXCEEDED => session.lock().connection.is_suspended(),
             _ => false,
         };
-        if !is_for_that || line.ended().is_some() {
+        if !is_for_that || !can_read || line.ended().is_some() {
             return false;
         }
         self.phase = match status.code() {
@@ -476,7 +480,6 @@ impl RawCall {
             }
             _ => Phase::New,
         };
-        self.encoded_for.get_or_insert(self.session.codec);
         self.deadline = timeout.map_or(Deadline::Default, Deadline::After);
         // It is made again here, and not by itself.
         self.is_repeatable = false;

@@ -133,7 +133,8 @@ impl<T> TopicSettings<T> {
     /// Lets only the latest item of each key wait: [`Pressure::Conflate`]. If there are more keys
     /// than fit the queue, the oldest item is dropped.
     ///
-    /// The key is encoded; it is called for each item that is published, while no lock is held.
+    /// `key` is called for each item that is published, while no lock is held. Keys are compared
+    /// as they are encoded: strings, numbers and tuples do.
     #[must_use]
     pub fn conflate_by<K: Serialize>(
         mut self,

@@ -123,9 +123,11 @@ async fn the_last_come_first_and_then_what_is_published() {
         let mut since = soon(feeds.since("a", at(6))).await.unwrap();
         assert_eq!(next(&mut since).await, Update::Recovered);
         expect(&mut since, 7..=9).await;
+        drop(since);
         let mut since = soon(feeds.since("a", at(2))).await.unwrap();
         assert_eq!(next(&mut since).await, Update::Gap { missed: Some(2) });
         expect(&mut since, 5..=9).await;
+        drop(since);
         // What the subscriber says goes before what the handler does.
         let mut since = soon(feeds.last("a", 5).since(at(8))).await.unwrap();
         assert_eq!(next(&mut since).await, Update::Recovered);
