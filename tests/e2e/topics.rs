@@ -43,6 +43,10 @@ pub trait Feeds {
     #[rpc(credit(items = 4))]
     async fn follow_by_four(&self, name: &str) -> Topic<u64>;
     async fn texts(&self, name: &str) -> Result<Topic<String>, Status>;
+    /// With arguments of any size.
+    async fn follow_padded(&self, name: &str, padding: &[u8]) -> Topic<u64>;
+    /// Does not accept.
+    async fn never(&self, name: &str) -> Topic<u64>;
 }
 
 /// Serves the topics of a hub.
@@ -89,6 +93,15 @@ impl Feeds for Desk {
 
     async fn follow_by_four(&self, name: &str) -> Topic<u64> {
         self.hub.topic(name)
+    }
+
+    async fn follow_padded(&self, name: &str, _: &[u8]) -> Topic<u64> {
+        self.hub.topic(name)
+    }
+
+    async fn never(&self, name: &str) -> Topic<u64> {
+        let _kept: Topic<u64> = self.hub.topic(name);
+        std::future::pending().await
     }
 
     async fn texts(&self, name: &str) -> Result<Topic<String>, Status> {

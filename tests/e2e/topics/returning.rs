@@ -243,3 +243,56 @@ async fn a_subscription_moves_with_its_client_and_holds_no_drain_up() {
         subscribers(&topic, 1).await;
     }
 }
+
+#[tokio::test]
+async fn it_comes_back_also_where_calls_fail_at_once() {
+    let desk = Desk::of(&hub(10));
+    let relay = Relay::start(start(server(&desk, without_resume())).await).await;
+    let client = dial(relay.addr(), Codec::MessagePack).reconnect(backoff());
+    let client = client.fail_fast().connect().await.unwrap();
+    let topic = desk.hub.topic("a");
+    let mut feed = soon(FeedsClient::new(&client).follow("a")).await.unwrap();
+    for round in 1..=3 {
+        away(&relay, &topic, 1).await;
+        assert_eq!(next(&mut feed).await, Update::Recovered);
+        expect(&mut feed, [round]).await;
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_are_too_large_to_be_kept_are_not_sent_again() {
+    let desk = Desk::of(&hub(10));
+    let relay = Relay::start(start(server(&desk, without_resume())).await).await;
+    let client = client(relay.addr(), Codec::MessagePack).await;
+    let feeds = FeedsClient::new(&client);
+    let mut feed = soon(feeds.follow_padded("a", &vec![0; 70_000]))
+        .await
+        .unwrap();
+    let topic = desk.hub.topic("a");
+    publish(&topic, 1);
+    expect(&mut feed, [1]).await;
+    relay.cut();
+    let ended = soon(feed.next()).await.unwrap().unwrap_err();
+    assert_eq!(ended.code(), Code::UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn the_deadline_holds_until_the_subscription_is_accepted() {
+    for codec in Codec::ALL {
+        let desk = Desk::of(&hub(10));
+        let client = client(start(server(&desk, Limits::default())).await, codec).await;
+        let feeds = FeedsClient::new(&client);
+        let late = feeds.never("a").timeout(Duration::from_millis(50));
+        assert_eq!(
+            soon(late).await.unwrap_err().code(),
+            Code::DEADLINE_EXCEEDED
+        );
+        let timeout = Duration::from_millis(200);
+        let mut feed = soon(feeds.follow("a").timeout(timeout)).await.unwrap();
+        tokio::time::sleep(2 * timeout).await;
+        publish(&desk.hub.topic("a"), 1);
+        expect(&mut feed, [1]).await;
+        drop(feed);
+        idle(&client).await;
+    }
+}
