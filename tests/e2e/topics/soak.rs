@@ -2,7 +2,10 @@
 //!
 //! `WIRECALL_SOAK_SEED` repeats the decisions of a run, though not its timing.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use futures::StreamExt as _;
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
@@ -27,6 +30,11 @@ const TOPICS: [(&str, Pressure); 5] = [
 ];
 
 const STEPS: u64 = 6000;
+
+/// How often each kind of update came: a soak in which nothing happens shows nothing.
+static ITEMS: AtomicU64 = AtomicU64::new(0);
+static RECOVERIES: AtomicU64 = AtomicU64::new(0);
+static GAPS: AtomicU64 = AtomicU64::new(0);
 
 fn hub() -> Hub {
     let hub = Hub::new();
@@ -83,10 +91,15 @@ async fn follow(
                 Err(_) => return,
             }
         };
-        match update
-            .expect("a topic has no end")
-            .expect("it subscribes again")
-        {
+        let update = update.expect("a topic has no end");
+        let update = update.expect("it subscribes again");
+        let count = match update {
+            Update::Item { .. } => &ITEMS,
+            Update::Recovered => &RECOVERIES,
+            Update::Gap { .. } => &GAPS,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        match update {
             Update::Item { offset, value } => {
                 assert_eq!(value, offset, "{topic}");
                 assert_eq!(offset, had.offset + 1, "{topic}: a silent hole");
@@ -204,4 +217,7 @@ async fn whatever_happens_no_hole_is_silent_and_nothing_is_left() {
         }
     })
     .await;
+    let counts = [&ITEMS, &RECOVERIES, &GAPS].map(|count| count.load(Ordering::Relaxed));
+    println!("items, recoveries, gaps: {counts:?}");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
