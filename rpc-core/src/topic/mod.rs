@@ -65,9 +65,9 @@ impl<T> Topic<T> {
 
     /// Publishes an item to all who are subscribed, each in the order of publishing.
     ///
-    /// It is encoded once for each codec in use, and queued for each subscriber. It waits for no
-    /// socket: for a subscriber that is behind the topic's [`Pressure`] decides. It takes about 100
-    /// ns for each subscriber, during which others who publish to the same topic wait.
+    /// It is encoded once for each codec in use, and queued for each subscriber before this returns:
+    /// a few microseconds for each at the most, during which others who publish to the same topic
+    /// wait. It waits for no socket: for a subscriber that is behind the topic's [`Pressure`] decides.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the item or its key cannot be encoded; nobody gets it then. That of
