@@ -23,6 +23,7 @@ use crate::{
     scratch,
     status::{Code, Fate, Status},
     streaming::Streaming,
+    topic::Topic,
 };
 
 /// A call or notification of the peer, on its way to a handler.
@@ -200,7 +201,7 @@ impl InboundCall {
         let shared = self.0.context.peer.session();
         shared.update(|state, _| {
             let connection = &mut state.connection;
-            connection.accept_stream(stream, self.0.credit, &metadata);
+            connection.accept_stream(stream, self.0.credit, None, &metadata);
         });
     }
 
@@ -236,6 +237,21 @@ impl InboundCall {
             SourceEnd::Failed(error) => self.respond_result(&Err::<(), E>(error)),
             SourceEnd::Gone => Reply::error(Gone.into()),
             SourceEnd::NotSent(status) => Reply::error(status),
+        }
+    }
+
+    /// Accepts the call and serves the items of a topic, until the subscription ends.
+    pub async fn respond_topic<T: Serialize>(&self, topic: Topic<T>) -> Reply {
+        let context = &self.0.context;
+        context.seal_response_metadata();
+        let Some(stream) = self.0.stream else {
+            return self.unknown();
+        };
+        let metadata = context.take_response_metadata();
+        let session = context.peer.session();
+        match topic.serve(session, stream, &metadata) {
+            Ok(feed) => Reply::error(feed.run().await),
+            Err(status) => Reply::error(status),
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`body`]: what stands in a frame's payload
 //! - [`connection`]: the engine, one task that brings the three together
 //! - [`Peer`], [`Call`], [`Notification`]: the other end of a connection, as callers see it
+//! - [`Topic`], [`Subscription`]: items that many subscribe to, at both ends
 //! - [`service`]: what executes the peer's calls, with their [`Context`]
 //! - [`CallError`], [`Status`], [`CloseReason`]: what can go wrong, and what it means
 
@@ -37,12 +38,13 @@ pub mod service;
 mod session_state;
 mod status;
 mod streaming;
+mod topic;
 pub mod transport;
 
 pub use body::{Codec, bytes::Bytes};
 pub use call::{
     BySender, Call, DuplexCall, ItemSender, PendingCall, PendingStream, ResponseStream, StreamCall,
-    UploadCall, WithMetadata,
+    Subscription, TopicCall, Update, UploadCall, Values, WithMetadata,
 };
 pub use close::{CloseCode, CloseReason, ClosedBy};
 pub use context::{ConnectionInfo, Context};
@@ -58,12 +60,13 @@ pub use notification::{Broadcast, Notification, Receivers};
 pub use peer::{Peer, SessionId};
 pub use pressure::Pressure;
 pub use priority::Priority;
-pub use protocol::{Heartbeat, StreamCredit};
+pub use protocol::{Heartbeat, StreamCredit, TopicPosition};
 pub use service::{DuplicateService, Router, Service};
 pub use session_state::SessionState;
 pub use status::{Code, Fate, Status};
 pub use streaming::Streaming;
 pub use tokio_util::sync::CancellationToken;
+pub use topic::{Published, Topic, TopicLimits, TopicPressure, TopicSettings, Topics};
 
 /// What the macros' code refers to. No part of the public API.
 #[doc(hidden)]
@@ -73,7 +76,7 @@ pub mod __private {
     pub use crate::{
         Broadcast, Call, CallError, Code, Context, Delivery, Details, DetailsWriter, DuplexCall,
         InboundCall, Method, Methods, Notification, Peer, Pressure, Reply, RpcError, Status,
-        StreamCall, StreamCredit, Streaming, StubMethod, UploadCall,
+        StreamCall, StreamCredit, Streaming, StubMethod, Topic, TopicCall, UploadCall,
         body::args::{BorrowedBytes, BorrowedStr, ByteSlice, NoArguments},
         service::{Dispatcher, MethodInfo, MethodKind, PollOnce, Service},
     };

@@ -7,8 +7,8 @@ use crate::{
     limits::Limits,
     priority::Priority,
     protocol::{
-        MethodKind, OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, STREAM_BYTES,
-        STREAM_ITEMS, STREAMS, StreamCredit, TOTAL_BYTES,
+        MethodKind, OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, PositionReader,
+        STREAM_BYTES, STREAM_ITEMS, STREAMS, StreamCredit, TOTAL_BYTES, TopicPosition,
     },
     status::{Code, Fate, Status},
 };
@@ -249,6 +249,8 @@ pub(crate) struct CallOptions {
     /// Which streams the caller has in mind; absent where it says nothing of them.
     pub(crate) streams: Option<u64>,
     pub(crate) priority: Priority,
+    /// Where a subscriber wants to go on.
+    pub(crate) position: Option<TopicPosition>,
     /// What repetitions of the call are known by.
     pub(crate) idempotency_key: Option<Arc<str>>,
     pub(crate) metadata: Metadata,
@@ -304,6 +306,9 @@ impl CallOptions {
         if self.priority != Priority::Normal {
             options.uint(PRIORITY, self.priority as u64);
         }
+        if let Some(position) = self.position {
+            position.write(&mut options);
+        }
         if let Some(key) = &self.idempotency_key {
             options.text(IDEMPOTENCY_KEY, key);
         }
@@ -320,6 +325,7 @@ impl CallOptions {
         default_credit: StreamCredit,
     ) -> Result<Self, Status> {
         let mut result = CallOptions::default();
+        let mut position = PositionReader::default();
         let refuse = |code, message| Err(Status::new(code, message).with_fate(Fate::NotExecuted));
         for (key, value) in options.entries() {
             match key {
@@ -359,7 +365,7 @@ impl CallOptions {
                         format!("option {key} is not understood"),
                     );
                 }
-                OptionKey::Integer(_) => {}
+                OptionKey::Integer(key) => position.read(key, value.uint()),
                 OptionKey::Text(key) => {
                     if result.metadata.entries().len() > limits.max_metadata_entries {
                         break;
@@ -369,6 +375,7 @@ impl CallOptions {
                 }
             }
         }
+        result.position = position.finish();
         result
             .metadata
             .check_limits(limits)

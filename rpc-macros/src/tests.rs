@@ -53,6 +53,21 @@ fn each_form_of_argument_is_sent_decoded_and_passed_in_its_own_way() {
 }
 
 #[test]
+fn a_topic_is_served_and_subscribed_to() {
+    let expansion = service::expand(
+        quote!(),
+        quote! {
+            trait Prices {
+                async fn follow(&self, currency: &str) -> Topic<Price>;
+                #[rpc(credit(items = 4))]
+                async fn known(&self) -> Result<Topic<Price>, PriceError>;
+            }
+        },
+    );
+    insta::assert_snapshot!(pretty(expansion));
+}
+
+#[test]
 fn streams_are_returned_and_taken() {
     let expansion = service::expand(
         quote!(),

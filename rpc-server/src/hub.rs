@@ -3,10 +3,12 @@
 //! - `table`: what is known, under one short lock
 //! - `audience`: who is addressed: to be told something, or to be asked
 //! - `presence`: users who come and go
+//! - `topics`: what is published, and to whom it goes by itself
 
 mod audience;
 mod presence;
 mod table;
+mod topics;
 
 use std::{
     fmt,
@@ -15,7 +17,7 @@ use std::{
 };
 
 use wirecall_core::{
-    Code, Peer, SessionId, Status,
+    Code, Peer, SessionId, Status, TopicLimits, Topics,
     connection::{EndedSession, Watcher},
 };
 
@@ -46,7 +48,10 @@ use table::Table;
 ///
 /// A cheap clone; all clones are the same hub.
 #[derive(Clone, Default)]
-pub struct Hub(Arc<Register>);
+pub struct Hub {
+    register: Arc<Register>,
+    topics: Topics,
+}
 
 #[derive(Default)]
 struct Register(Mutex<Table>);
@@ -81,6 +86,13 @@ impl Hub {
     #[must_use]
     pub fn new() -> Self {
         Hub::default()
+    }
+
+    fn of_topics(limits: TopicLimits) -> Self {
+        Hub {
+            register: Arc::default(),
+            topics: Topics::new(limits),
+        }
     }
 
     /// Makes a session join a group, unless it is in it already. A group is there while somebody is in
@@ -167,17 +179,17 @@ impl Hub {
 
     /// What tells the hub of the sessions of a server.
     pub(crate) fn watcher(&self) -> Arc<dyn Watcher> {
-        self.0.clone()
+        self.register.clone()
     }
 
     /// The session is there.
     pub(crate) fn begin(&self, peer: &Peer) {
-        self.0.opened(peer);
+        self.register.opened(peer);
     }
 
     /// The session is not there any more.
     pub(crate) fn forget(&self, id: SessionId) {
-        self.0.forget(id);
+        self.register.forget(id);
     }
 
     /// Lets a session join groups of which it is not decided yet whether it begins. Nobody else knows of
@@ -187,7 +199,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+        self.register.lock()
     }
 }
 

@@ -34,3 +34,4 @@ mod resume;
 mod services;
 mod soak;
 mod streams;
+mod topics;

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// SplitMix64: the same numbers for the same seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -45,16 +45,16 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn millis(&mut self, bound: u64) -> Duration {
+    pub fn millis(&mut self, bound: u64) -> Duration {
         Duration::from_millis(self.below(bound))
     }
 
     /// Another one, which goes its own way.
-    fn fork(&mut self) -> Self {
+    pub fn fork(&mut self) -> Self {
         Random(self.next())
     }
 }

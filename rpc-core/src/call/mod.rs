@@ -3,6 +3,7 @@
 //! - [`Call`], [`PendingCall`]: one request, one response
 //! - `streaming`: [`StreamCall`], [`UploadCall`] and [`DuplexCall`], with a stream down, up, or both
 //! - [`ResponseStream`] and [`ItemSender`]: the streams of such calls
+//! - [`TopicCall`] and [`Subscription`]: subscribes to a topic, and what comes of that
 //! - [`WithMetadata`]: the answer together with what came along with it
 //! - `raw`: what they have in common, without the types
 
@@ -10,6 +11,8 @@ mod raw;
 mod response_stream;
 mod sending;
 mod streaming;
+mod subscribing;
+mod subscription;
 mod with_metadata;
 
 use std::{
@@ -35,6 +38,8 @@ use raw::{RawCall, Unsent, not_encoded};
 pub use response_stream::ResponseStream;
 pub use sending::{BySender, ItemSender};
 pub use streaming::{DuplexCall, PendingStream, StreamCall, UploadCall};
+pub use subscribing::TopicCall;
+pub use subscription::{Subscription, Update, Values};
 pub use with_metadata::WithMetadata;
 
 /// What can be said of a call of any shape before it is made.

@@ -15,13 +15,13 @@ use crate::{
     connection::Shared,
     error::{CallError, Details, RpcError},
     inherited,
-    line::NextSession,
+    line::{Line, NextSession},
     metadata::{CallOptions, Metadata},
     method::Methods,
     peer::Peer,
     protocol::{
-        Admission, Answer, CallId, EncodedOptions, Failure, Options, Outgoing, Received, Started,
-        StreamRef, StreamSpec, Ticket, deadline_ms,
+        Admission, Answer, CallId, EncodedOptions, Failure, Opening, Options, Outgoing, Received,
+        Started, StreamRef, StreamSpec, Ticket, TopicPosition, deadline_ms,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -69,6 +69,8 @@ pub(super) struct RawCall {
     encoded_for: Option<Codec>,
     /// Whether an attempt has failed that may have been executed.
     may_have_run: bool,
+    /// Whether it waits for a connection where others fail at once.
+    is_patient: bool,
     /// What came along with the answer.
     pub(super) metadata: Metadata,
 }
@@ -133,6 +135,7 @@ impl RawCall {
             is_repeatable: true,
             encoded_for: None,
             may_have_run: false,
+            is_patient: false,
             metadata: Metadata::default(),
         }
     }
@@ -431,6 +434,64 @@ impl RawCall {
         true
     }
 
+    /// How long the call may take, if it was said.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        match self.deadline {
+            Deadline::After(timeout) => Some(timeout),
+            Deadline::Default | Deadline::At(_) => None,
+        }
+    }
+
+    /// Where a subscription has begun.
+    pub(super) fn take_opening(&self, stream: StreamRef) -> Option<Opening> {
+        self.session
+            .update(|state, _| state.connection.take_opening(stream))
+    }
+
+    /// Makes a subscription that has ended with this status again, in the next session of the line,
+    /// if it has ended because its own is over. It waits for that as long as it takes, and has all
+    /// of its time then.
+    pub(super) fn follow_line(
+        &mut self,
+        line: &Arc<Line>,
+        status: &Status,
+        position: TopicPosition,
+        timeout: Option<Duration>,
+    ) -> bool {
+        let session = &self.session;
+        let encoded_for = *self.encoded_for.get_or_insert(session.codec);
+        let (is_current, can_read) = line.with_current(|current| {
+            let can_read = current.codec == encoded_for;
+            (Arc::ptr_eq(current, session), can_read)
+        });
+        let is_for_that = match status.code() {
+            Code::UNAVAILABLE => !is_current || session.is_over(),
+            // There was no connection all the while.
+            Code::DEADLINE_EXCEEDED => session.lock().connection.is_suspended(),
+            _ => false,
+        };
+        if !is_for_that || !can_read || line.ended().is_some() {
+            return false;
+        }
+        self.phase = match status.code() {
+            Code::UNAVAILABLE => {
+                let next = line.clone().after(session.clone(), None, status.fate());
+                Phase::Renewing(next)
+            }
+            _ => Phase::New,
+        };
+        self.deadline = timeout.map_or(Deadline::Default, Deadline::After);
+        // It is made again here, and not by itself.
+        self.is_repeatable = false;
+        self.is_patient = true;
+        self.has_waited = false;
+        self.may_have_run = false;
+        let options = self.options();
+        options.deadline_ms = None;
+        options.position = Some(position);
+        true
+    }
+
     /// Gives up waiting for room.
     fn leave_queue(&mut self) {
         if let Phase::Queued(ticket) = std::mem::replace(&mut self.phase, Phase::Ended) {
@@ -477,7 +538,7 @@ impl RawCall {
         };
         self.phase = Phase::Ended;
         let ends = &mut self.deadline;
-        let fails_fast = self.session.fails_fast();
+        let fails_fast = self.session.fails_fast() && !self.is_patient;
         let admission = self.session.update(|state, wakers| {
             if fails_fast && state.connection.is_suspended() {
                 return Err(not_connected());

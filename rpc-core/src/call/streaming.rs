@@ -310,7 +310,7 @@ where
     }
 }
 
-fn raw_call(
+pub(super) fn raw_call(
     peer: &Peer,
     methods: &Methods,
     index: usize,

@@ -156,8 +156,43 @@ impl Shared {
     #[inline]
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State, &mut Vec<Waker>) -> T) -> T {
         let mut wakers = Vec::new();
+        let (result, task, driver) = self.change(&mut wakers, change);
+        if let Some(task) = task {
+            task.wake();
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        // As a rule there are none.
+        if !wakers.is_empty() {
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        result
+    }
+
+    /// Like [`Shared::update`], for those who hold another lock: they wake whom the change concerns
+    /// once they have released it.
+    #[inline]
+    pub(crate) fn update_quietly<T>(
+        &self,
+        wakers: &mut Vec<Waker>,
+        change: impl FnOnce(&mut State, &mut Vec<Waker>) -> T,
+    ) -> T {
+        let (result, task, driver) = self.change(wakers, change);
+        wakers.extend(task);
+        wakers.extend(driver);
+        result
+    }
+
+    /// Changes the state, and returns the wakers of the connection's task that are to be called.
+    #[inline]
+    fn change<T>(
+        &self,
+        wakers: &mut Vec<Waker>,
+        change: impl FnOnce(&mut State, &mut Vec<Waker>) -> T,
+    ) -> (T, Option<Waker>, Option<Waker>) {
         let mut state = self.lock();
-        let result = change(&mut state, &mut wakers);
+        let result = change(&mut state, wakers);
         let driver = if state.connection.has_output() {
             state.has_company = true;
             state.driver.take()
@@ -175,17 +210,7 @@ impl Shared {
             }
         }
         drop(state);
-        if let Some(task) = task {
-            task.wake();
-        }
-        if let Some(driver) = driver {
-            driver.wake();
-        }
-        // As a rule there are none.
-        if !wakers.is_empty() {
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        result
+        (result, task, driver)
     }
 
     /// What tells a handler that it is to stop: that of its call, or of the connection for one that
@@ -223,6 +248,8 @@ impl Shared {
     /// Nobody can make calls any more: ends the connection when nothing is in flight.
     pub(crate) fn release(&self) {
         self.wake_after(|state| state.close_when_idle = true);
+        // Subscriptions move to the line's next session, if there is one.
+        self.update(|state, wakers| state.connection.wake_readers(wakers));
     }
 
     /// Whether no more calls can be made in this session.

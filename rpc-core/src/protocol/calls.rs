@@ -342,6 +342,17 @@ impl Calls {
         }
     }
 
+    /// Wakes whoever waits for an item.
+    pub(super) fn wake_readers(&mut self, wakers: &mut Vec<Waker>) {
+        for slot in &mut self.slots {
+            if let Some(streams) = slot.streams()
+                && let Some(incoming) = &mut streams.incoming
+            {
+                incoming.wake(wakers);
+            }
+        }
+    }
+
     /// Slots in use, tombstones included: what the peer counts as in flight, and what is answered
     /// and not yet taken.
     #[inline]

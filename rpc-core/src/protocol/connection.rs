@@ -10,6 +10,7 @@ mod session;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use std::{
     sync::Arc,
@@ -51,6 +52,7 @@ pub(crate) use pressure::{EncodedNotification, Told};
 pub use session::GoAway;
 use session::Session;
 pub(crate) use streams::{EncodedItems, StreamRef, StreamSpec};
+pub(crate) use topics::Offered;
 
 /// No peer may ask for smaller messages.
 const MIN_MESSAGE_BYTES: usize = 256 << 10;

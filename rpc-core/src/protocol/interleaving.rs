@@ -673,7 +673,7 @@ impl World {
             return;
         }
         let connection = &mut self.ends[1 - call.caller].connection;
-        connection.accept_stream(call.theirs, call.accepts, &Metadata::default());
+        connection.accept_stream(call.theirs, call.accepts, None, &Metadata::default());
         call.is_accepted = true;
     }
 

@@ -13,6 +13,7 @@
 //!   - `stream`, `item_queue`: credit, and items that wait to be taken
 //!   - `outbox`: what waits to be written, and in which order it goes
 //!   - `replay`: what was sent and may have to be sent again
+//!   - `topic`: where a subscriber stands, as REQUEST and OPEN say it
 //!   - `large`, `assembly`: bodies that go and come in pieces
 //!   - `waiters`: callers that wait for room
 //!   - `backlog`: notifications that are kept for a peer that is behind
@@ -43,11 +44,13 @@ mod resume;
 mod slots;
 mod stream;
 mod token;
+mod topic;
 mod waiters;
 
 pub(crate) use calls::{Answer, Failure, Received, Small};
 pub(crate) use connection::{
-    Admission, EncodedItems, EncodedNotification, Outgoing, Started, StreamRef, StreamSpec, Told,
+    Admission, EncodedItems, EncodedNotification, Offered, Outgoing, Started, StreamRef,
+    StreamSpec, Told,
 };
 pub use connection::{Connection, GoAway};
 pub use event::{Body, Event, Events, MethodKind, ProtocolError, Resolve, Target};
@@ -60,7 +63,7 @@ pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
 pub(crate) use item_queue::ItemQueue;
 pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
-pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body};
+pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body, put_uint};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
 pub(crate) use resume::Offer;
@@ -68,4 +71,6 @@ pub use resume::{Heartbeat, RESUME_SUBPROTOCOL, Refusal, Resume, ResumeToken};
 pub use stream::StreamCredit;
 pub(crate) use stream::{PRIORITY, STREAM_BYTES, STREAM_ITEMS, STREAMS, SendRoom};
 pub use token::{MAX_CREDENTIAL_BYTES, Token};
+pub use topic::TopicPosition;
+pub(crate) use topic::{Opening, PositionReader, Standing};
 pub(crate) use waiters::Ticket;

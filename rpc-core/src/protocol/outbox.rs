@@ -174,6 +174,18 @@ impl Outbox {
             self.push_large(priority, &frame, std::mem::take(body).into());
             return;
         }
+        self.push_shared(priority, frame, body);
+    }
+
+    /// Appends a REQUEST as it is as a rule: by its method's alias, without options, and small.
+    #[inline]
+    pub(super) fn push_request(&mut self, priority: Priority, id: CallId, alias: u64, body: &[u8]) {
+        self.levels.open(priority).push_request(id, alias, body);
+    }
+
+    /// Like [`Outbox::push_body`], for a small body that others have, too.
+    #[inline]
+    pub(super) fn push_shared(&mut self, priority: Priority, frame: Frame<'_>, body: &[u8]) {
         let frame = Frame {
             payload: body,
             ..frame
@@ -187,12 +199,6 @@ impl Outbox {
                     .follow_encoded(key, &encoded, frame.head.is_counted());
             }
         }
-    }
-
-    /// Appends a REQUEST as it is as a rule: by its method's alias, without options, and small.
-    #[inline]
-    pub(super) fn push_request(&mut self, priority: Priority, id: CallId, alias: u64, body: &[u8]) {
-        self.levels.open(priority).push_request(id, alias, body);
     }
 
     /// Appends a frame whose body is larger than one piece.

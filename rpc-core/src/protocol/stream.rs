@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     item_queue::ItemQueue,
     options::{OptionValue, OptionsBuilder},
+    topic::{Opening, TopicPosition},
 };
 
 /// How much of a stream may be on its way: items, and bytes of their bodies. The last item may
@@ -113,6 +114,11 @@ impl Incoming {
         wakers.extend(self.waker.take());
     }
 
+    /// There is something else to look at than items.
+    pub(super) fn wake(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.waker.take());
+    }
+
     /// Whether nothing more comes.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
@@ -200,6 +206,12 @@ impl Outgoing {
         Poll::Pending
     }
 
+    /// Whether an item may be sent, as far as its reader goes.
+    #[inline]
+    pub(super) fn has_credit(&self) -> bool {
+        self.items > 0 && self.bytes > 0
+    }
+
     fn wait(&mut self, waker: &Waker) {
         match &mut self.waker {
             Some(waiting) => waiting.clone_from(waker),
@@ -253,6 +265,10 @@ pub(super) struct Streams {
     pub(super) is_open: bool,
     /// The caller of a stream, while it waits for OPEN.
     pub(super) opening: Option<Waker>,
+    /// Callee: where its caller wants to go on, if the stream is that of a topic.
+    pub(super) asked: Option<TopicPosition>,
+    /// Caller: where the callee has begun.
+    pub(super) opened_at: Option<Opening>,
 }
 
 impl Streams {

@@ -153,6 +153,10 @@ fn stub(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
             quote!(Call<#arguments, #value #(, #error)*>),
             quote!(Call::new(&self.peer, &self.methods, #index, #values)),
         ),
+        Kind::ServerStreaming if reply.is_topic => (
+            quote!(TopicCall<#arguments, #value #(, #error)*>),
+            quote!(TopicCall::new(&self.peer, &self.methods, #index, #credit, #values)),
+        ),
         Kind::ServerStreaming => (
             quote!(StreamCall<#arguments, #value #(, #error)*>),
             quote!(StreamCall::new(&self.peer, &self.methods, #index, #credit, #values)),
@@ -190,7 +194,7 @@ fn ends(method: &Method) -> (Span, Span) {
         let item = blame::ends(&stream.item, site);
         ends = (item.0, reply.written.as_ref().map_or(item.1, |_| ends.1));
     }
-    if reply.stream.is_some_and(|stream| stream.may_be_refused) {
+    if reply.stream.is_some_and(|stream| stream.may_be_refused) || reply.is_topic {
         ends.1 = blame::ends(&reply.error, site).1;
     }
     ends

@@ -133,6 +133,17 @@ impl Method {
                 }
             }
         }
+        if reply.is_topic && !options.is_notification {
+            for argument in &arguments {
+                if let Argument::Stream(stream) = argument {
+                    errors.at(
+                        &stream.item,
+                        "a subscription is made again when its connection is lost, and a stream \
+                         cannot be: take no `Streaming<T>` where you return a `Topic<T>`",
+                    );
+                }
+            }
+        }
         let method = Method {
             ident: blame::generated(signature.ident.clone()),
             wire_name: WireName::of_method(&signature.ident, options.name.as_ref(), errors),
@@ -181,12 +192,13 @@ impl Method {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        match (self.taken_stream(), self.reply.stream) {
+        let returns_stream = self.reply.stream.is_some() || self.reply.is_topic;
+        match (self.taken_stream(), returns_stream) {
             _ if self.is_notification => Kind::Notification,
-            (None, None) => Kind::Unary,
-            (None, Some(_)) => Kind::ServerStreaming,
-            (Some(_), None) => Kind::ClientStreaming,
-            (Some(_), Some(_)) => Kind::Bidirectional,
+            (None, false) => Kind::Unary,
+            (None, true) => Kind::ServerStreaming,
+            (Some(_), false) => Kind::ClientStreaming,
+            (Some(_), true) => Kind::Bidirectional,
         }
     }
 

@@ -13,6 +13,7 @@ mod options;
 mod reply;
 mod server;
 mod stream;
+mod topic;
 mod trait_item;
 mod travel;
 

@@ -3,7 +3,7 @@
 use quote::ToTokens as _;
 use syn::{GenericArgument, PathArguments, ReturnType, Type, TypeImplTrait, parse_quote};
 
-use super::{args::peel, stream, travel};
+use super::{args::peel, stream, topic, travel};
 use crate::errors::Errors;
 
 const NO_ALIAS: &str = "the caller has to know both types: write `Result<T, E>`";
@@ -16,6 +16,8 @@ pub(super) struct Reply {
     /// The `E` of a `Result<T, E>`. A method without can fail only on its way.
     pub(super) error: Option<Type>,
     pub(super) stream: Option<ReturnedStream>,
+    /// A `Topic<T>` comes back, by itself or in a `Result`: a stream on the wire.
+    pub(super) is_topic: bool,
 }
 
 /// An `impl Stream<Item = T>`.
@@ -35,8 +37,12 @@ impl Reply {
                 value: parse_quote!(()),
                 error: None,
                 stream: None,
+                is_topic: false,
             };
         };
+        if let Some(topic) = topic::returned(ty) {
+            return Self::parse_topic(ty, topic, errors);
+        }
         match stream::returned(ty) {
             Some(stream) => Self::parse_stream(ty, stream, errors),
             None => {
@@ -46,8 +52,31 @@ impl Reply {
                     value: value.clone(),
                     error: error.cloned(),
                     stream: None,
+                    is_topic: false,
                 }
             }
+        }
+    }
+
+    fn parse_topic(ty: &Type, topic: &Type, errors: &mut Errors) -> Self {
+        let error = match result_types(peel(ty)) {
+            Some(Ok((_, error))) => {
+                travel::check_reply(error, errors);
+                Some(error)
+            }
+            Some(Err(())) => {
+                errors.at(ty, NO_ALIAS);
+                None
+            }
+            None => None,
+        };
+        let item = topic::item(topic, errors);
+        Reply {
+            written: Some(item.unwrap_or(ty).clone()),
+            value: item.unwrap_or(ty).clone(),
+            error: error.cloned(),
+            stream: None,
+            is_topic: true,
         }
     }
 
@@ -85,6 +114,7 @@ impl Reply {
                 may_be_refused: refusal.is_some(),
                 may_fail: failure.is_some(),
             }),
+            is_topic: false,
         }
     }
 }

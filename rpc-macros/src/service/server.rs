@@ -193,6 +193,7 @@ fn arm(method: &Method, index: Literal, contract: &Contract) -> TokenStream {
                 #respond
             }
         }
+        _ if method.reply.is_topic => respond_topic(method, &run, private),
         Kind::ServerStreaming | Kind::Bidirectional => respond_stream(method, &run, private),
     };
     let run = quote_spanned! {site=>
@@ -241,6 +242,33 @@ fn respond(method: &Method) -> TokenStream {
     let respond = blame::spread(respond, ends);
     let result = blame::spread(quote!(&result), ends);
     quote_spanned!(site=> #respond(#result))
+}
+
+/// Serves the topic that `run` gives.
+fn respond_topic(method: &Method, run: &TokenStream, private: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let reply = &method.reply;
+    let value = &reply.value;
+    let ends = blame::ends(&reply.written, site);
+    let respond = blame::spread(quote!(#private::InboundCall::respond_topic::<#value>), ends);
+    let Some(error) = &reply.error else {
+        return quote_spanned! {site=>
+            let topic = #run;
+            #respond(&call, topic).await
+        };
+    };
+    let refuse = blame::spread(
+        quote!(#private::InboundCall::respond_result::<(), #error>),
+        blame::ends(error, site),
+    );
+    quote_spanned! {site=>
+        match #run {
+            ::core::result::Result::Ok(topic) => #respond(&call, topic).await,
+            ::core::result::Result::Err(error) => {
+                #refuse(&call, &::core::result::Result::Err(error))
+            }
+        }
+    }
 }
 
 /// Sends the items of the stream that `run` gives.

@@ -6,7 +6,7 @@ use syn::{
     visit_mut::{self, VisitMut},
 };
 
-use super::stream;
+use super::{stream, topic};
 use crate::errors::Errors;
 
 /// What the elided lifetimes of an argument are called in the client.
@@ -27,6 +27,11 @@ pub(super) fn check_item(ty: &Type, errors: &mut Errors) {
 
 /// Checks the type of a result, of an item that a method returns, or of an error.
 pub(super) fn check_reply(ty: &Type, errors: &mut Errors) {
+    Traveller::new(Place::Reply, errors).visit_type_mut(&mut ty.clone());
+}
+
+/// Checks the type of the items of a topic.
+pub(super) fn check_item_of_topic(ty: &Type, errors: &mut Errors) {
     Traveller::new(Place::Reply, errors).visit_type_mut(&mut ty.clone());
 }
 
@@ -125,6 +130,12 @@ impl VisitMut for Traveller<'_> {
                 &*path,
                 "`Self` is another type on the calling side: name the type",
             );
+        } else if topic::is_topic(path) {
+            let message = match self.place {
+                Place::Reply => "a topic stands alone: return `Topic<T>` or `Result<Topic<T>, E>`",
+                _ => "a method returns a `Topic<T>`, and takes none: take its name",
+            };
+            self.errors.at(&*path, message);
         } else if stream::is_streaming(path) {
             let message = match self.place {
                 Place::Reply => "a method takes a `Streaming<T>`: return `impl Stream<Item = T>`",

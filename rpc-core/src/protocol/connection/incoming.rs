@@ -133,7 +133,7 @@ impl Connection {
         let mut generation = 0;
         if target.kind != MethodKind::Unary {
             let credit = options.credit.unwrap_or(self.peer.stream_credit);
-            let streams = self.peer_streams(target.kind, credit);
+            let streams = self.peer_streams(target.kind, credit, options.position);
             generation = self.inbound.attach(id, streams);
         }
         events.queue.push(Event::Request {

@@ -18,6 +18,7 @@ use crate::{
             BeyondCredit, Incoming, Outgoing, STREAM_BYTES, STREAM_ITEMS, SendRoom, StreamCredit,
             Streams,
         },
+        topic::{Opening, TopicPosition},
     },
     status::{Code, Fate, Status},
 };
@@ -70,11 +71,18 @@ impl Connection {
                 .then(|| Outgoing::new(self.peer.stream_credit)),
             is_open: false,
             opening: None,
+            asked: None,
+            opened_at: None,
         }
     }
 
     /// The streams of a call of the peer, which grants `credit` for the answer.
-    pub(super) fn peer_streams(&self, kind: MethodKind, credit: StreamCredit) -> Streams {
+    pub(super) fn peer_streams(
+        &self,
+        kind: MethodKind,
+        credit: StreamCredit,
+        asked: Option<TopicPosition>,
+    ) -> Streams {
         Streams {
             incoming: kind
                 .takes_stream()
@@ -82,10 +90,12 @@ impl Connection {
             outgoing: kind.returns_stream().then(|| Outgoing::new(credit)),
             is_open: false,
             opening: None,
+            asked,
+            opened_at: None,
         }
     }
 
-    fn streams(&mut self, stream: StreamRef) -> Option<&mut Streams> {
+    pub(super) fn streams(&mut self, stream: StreamRef) -> Option<&mut Streams> {
         if stream.id.side() == self.side {
             let index = self.own_call(stream.id)?;
             self.calls.streams(index, stream.generation)
@@ -116,11 +126,12 @@ impl Connection {
     }
 
     /// The callee accepts the call, and grants `credit` for the caller's stream if that is
-    /// something else than what it has announced.
+    /// something else than what it has announced. `opening` says where a topic begins.
     pub(crate) fn accept_stream(
         &mut self,
         stream: StreamRef,
         credit: Option<StreamCredit>,
+        opening: Option<Opening>,
         metadata: &Metadata,
     ) {
         let announced = self.limits.stream_credit;
@@ -144,6 +155,9 @@ impl Connection {
         let mut options = OptionsBuilder::new(self.codec);
         if let Some(credit) = credit {
             credit.write(&mut options);
+        }
+        if let Some(opening) = opening {
+            opening.write(&mut options);
         }
         metadata.write(&mut options);
         let options = options.finish();
@@ -397,12 +411,9 @@ impl Connection {
             self.fail_own(index, status.with_fate(Fate::Unknown), events);
             return;
         }
-        let is_first = self
-            .calls
-            .open_streams(index)
-            .is_some_and(|streams| !streams.is_open);
-        if !is_first {
-            return;
+        match self.calls.open_streams(index) {
+            Some(streams) if !streams.is_open => streams.opened_at = Opening::read(options),
+            _ => return,
         }
         match Metadata::of_response(options, &self.limits) {
             Ok(metadata) => self.calls.set_metadata(index, metadata),

@@ -224,7 +224,7 @@ impl Pair {
 
     fn accept(&mut self, id: CallId) -> StreamRef {
         let stream = self.request(id);
-        self.ends[ACCEPTOR].accept_stream(stream, None, &Metadata::default());
+        self.ends[ACCEPTOR].accept_stream(stream, None, None, &Metadata::default());
         stream
     }
 
