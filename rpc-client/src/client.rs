@@ -15,11 +15,12 @@ use wirecall_core::{
 };
 
 use crate::{
+    dialler::Dialler,
     endpoint::Endpoint,
     error::ConnectError,
     reconnect::{Attempt, Backoff, Hook, header},
     renewal::TokenSource,
-    upkeep::{Dialler, Upkeep},
+    upkeep::Upkeep,
 };
 
 /// Puts a [`Client`] together.

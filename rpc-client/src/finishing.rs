@@ -13,9 +13,9 @@ use wirecall_core::{
 };
 
 use crate::{
+    dialler::{Dialler, Unopened},
     link::{Link, Linked},
     reconnect::{Backoff, is_final},
-    upkeep::{Dialler, Unopened},
 };
 
 /// Keeps such a session connected, beside the next one to which all new calls go.

@@ -3,6 +3,7 @@
 //!
 //! - `client`: [`ClientBuilder`] and [`Client`]
 //! - `upkeep`: the task that keeps it connected
+//! - `dialler`: what it dials with, and one attempt
 //! - `finishing`: what keeps a session connected that its server has asked to leave
 //! - `reconnect`: when it tries again, and what may change then
 //! - `renewal`: its credential, and how that is renewed
@@ -12,6 +13,7 @@
 //! - `error`: why it could not
 
 mod client;
+mod dialler;
 mod endpoint;
 mod error;
 mod finishing;

@@ -3,175 +3,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap,
-    header::{AUTHORIZATION, COOKIE},
-};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use wirecall_core::{
-    CloseCode, CloseReason, ClosedBy, Codec, ConnectionInfo, Limits, Router,
-    connection::{self, LineHandle, Session, SessionChange},
+    CloseCode, CloseReason, ClosedBy, Codec, ConnectionInfo,
+    connection::{LineHandle, Session, SessionChange},
     protocol::{GoAway, Token},
 };
 
 use crate::{
     client::ClientState,
+    dialler::{Dialler, Unopened, nobody_left},
     endpoint::Endpoint,
     error::ConnectError,
     finishing::Finishing,
-    link::{Link, Linked, link},
-    reconnect::{Attempt, Backoff, Hook, Next, after_end, is_final, jitter},
-    renewal::{TokenSource, keep_renewing},
+    link::{Link, Linked},
+    reconnect::{Backoff, Next, after_end, is_final, jitter},
+    renewal::keep_renewing,
 };
-
-/// What a client dials with.
-#[derive(Debug)]
-pub(crate) struct Dialler {
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) router: Arc<Router>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) codecs: Vec<Codec>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) hook: Option<Hook>,
-    pub(crate) token: Option<Token>,
-    pub(crate) tokens: Option<TokenSource>,
-}
-
-impl Dialler {
-    /// The endpoint whose turn it is.
-    fn endpoint(&self, turn: usize) -> Endpoint {
-        self.endpoints[turn % self.endpoints.len()].clone()
-    }
-
-    /// One attempt to go on with a session of this codec, up to the upgrade.
-    pub(crate) async fn dial_again(
-        &self,
-        number: u32,
-        turn: usize,
-        codec: Codec,
-    ) -> Result<Linked, ConnectError> {
-        self.dial_at(number, self.endpoint(turn), &[codec], true)
-            .await
-    }
-
-    async fn dial_at(
-        &self,
-        number: u32,
-        endpoint: Endpoint,
-        codecs: &[Codec],
-        is_resume: bool,
-    ) -> Result<Linked, ConnectError> {
-        let limit = self.connect_timeout;
-        let dialled = async {
-            let mut headers = self.headers.clone();
-            let mut token = None;
-            if self.endpoints.iter().any(|own| own.is_same_host(&endpoint)) {
-                token = match &self.tokens {
-                    Some(tokens) => Some(tokens.fetch().await?),
-                    None => self.token.clone(),
-                };
-            } else {
-                // A server that sends its clients elsewhere does not decide who gets their secrets.
-                headers.remove(AUTHORIZATION);
-                headers.remove(COOKIE);
-            }
-            let mut attempt = Attempt {
-                number,
-                endpoint,
-                headers,
-                token,
-            };
-            if let Some(hook) = &self.hook {
-                attempt = hook.prepare(attempt).await?;
-            }
-            let Attempt {
-                endpoint,
-                headers,
-                token,
-                ..
-            } = attempt;
-            let mut linked = link(&endpoint, codecs, is_resume, &headers, &self.limits).await?;
-            linked.token = token;
-            Ok(linked)
-        };
-        match timeout(limit, Box::pin(dialled)).await {
-            Ok(linked) => linked,
-            Err(_) => Err(ConnectError::Timeout(limit)),
-        }
-    }
-
-    /// Whether the next attempt may have another credential than this one.
-    pub(crate) fn has_hook(&self) -> bool {
-        self.hook.is_some() || self.tokens.is_some()
-    }
-
-    /// One attempt at a session, up to WELCOME.
-    pub(crate) async fn connect(
-        &self,
-        number: u32,
-        turn: usize,
-        elsewhere: Option<Endpoint>,
-        drivers: &mut JoinSet<()>,
-    ) -> Result<(Session<Link>, Codec), ConnectError> {
-        let endpoint = elsewhere.unwrap_or_else(|| self.endpoint(turn));
-        let linked = self.dial_at(number, endpoint, &self.codecs, false).await?;
-        let codec = linked.codec;
-        let session = Unopened(Some(self.begin(linked, None, drivers)));
-        let session = session.opened().await.map_err(ConnectError::Closed)?;
-        Ok((session, codec))
-    }
-
-    /// Begins a session.
-    pub(crate) fn begin(
-        &self,
-        linked: Linked,
-        answer: Option<bytes::Bytes>,
-        drivers: &mut JoinSet<()>,
-    ) -> Session<Link> {
-        let Linked {
-            link,
-            codec,
-            info,
-            token,
-        } = linked;
-        let (session, driver) = connection::dial(
-            token,
-            link,
-            codec,
-            self.limits.clone(),
-            self.router.clone(),
-            info,
-            answer,
-        );
-        drivers.spawn(driver);
-        session
-    }
-}
-
-/// A session that is closed if nobody waits for it to open.
-pub(crate) struct Unopened(pub(crate) Option<Session<Link>>);
-
-impl Unopened {
-    async fn opened(mut self) -> Result<Session<Link>, CloseReason> {
-        if let Some(session) = &self.0 {
-            session.opened().await?;
-        }
-        self.0.take().ok_or_else(nobody_left)
-    }
-}
-
-impl Drop for Unopened {
-    fn drop(&mut self) {
-        if let Some(session) = &self.0 {
-            session.close(CloseCode::NORMAL, "");
-        }
-    }
-}
 
 /// Keeps one client connected.
 pub(crate) struct Upkeep {
@@ -327,32 +179,12 @@ impl Upkeep {
             }
         }
         loop {
-            let attempt = self.attempts;
-            self.state.send_replace(ClientState::Connecting { attempt });
+            let number = self.attempts;
+            self.state
+                .send_replace(ClientState::Connecting { attempt: number });
             let delay = self.next_delay();
-            let connected = tokio::select! {
-                reason = self.line.unwanted() => {
-                    return Err(Over(reason.unwrap_or_else(nobody_left)));
-                }
-                connected = async {
-                    sleep(delay).await;
-                    let elsewhere = elsewhere.clone();
-                    let drivers = &mut self.drivers;
-                    self.dialler.connect(attempt, self.turn, elsewhere, drivers).await
-                } => connected,
-            };
-            match connected {
-                Ok((session, codec)) => {
-                    self.codec = codec;
-                    return self.follow(session, reason);
-                }
-                Err(error) => {
-                    let was_elsewhere = elsewhere.take().is_some();
-                    self.turn += 1;
-                    if !was_elsewhere && self.is_final(&error) {
-                        return Err(given_up(&error));
-                    }
-                }
+            if let Some(session) = self.attempt(number, delay, &mut elsewhere).await? {
+                return self.follow(session, reason);
             }
         }
     }
@@ -378,35 +210,53 @@ impl Upkeep {
             // Servers that send their clients to and fro are not to be hurried.
             delay = delay.max(self.next_delay());
         }
+        let session = self.session.clone();
         loop {
-            let connected = tokio::select! {
-                // Nothing is left to be let go of.
-                reason = self.session.ended() => {
-                    return self.replace_at(reason, elsewhere).await;
-                }
-                reason = self.line.unwanted() => {
-                    return Err(Over(reason.unwrap_or_else(nobody_left)));
-                }
-                connected = async {
-                    sleep(delay).await;
-                    let elsewhere = elsewhere.clone();
-                    let drivers = &mut self.drivers;
-                    self.dialler.connect(self.attempts, self.turn, elsewhere, drivers).await
-                } => connected,
+            let number = self.attempts;
+            let attempted = tokio::select! {
+                reason = session.ended() => Err(reason),
+                attempted = self.attempt(number, delay, &mut elsewhere) => Ok(attempted?),
             };
-            match connected {
-                Ok((session, codec)) => {
-                    self.codec = codec;
-                    return self.follow(session, nobody_left());
-                }
-                Err(error) => {
-                    // As a rule a place that does not exist; then the others may.
-                    let was_elsewhere = elsewhere.take().is_some();
-                    self.turn += 1;
-                    if !was_elsewhere && self.is_final(&error) {
-                        return Err(given_up(&error));
-                    }
-                    delay = self.next_delay();
+            match attempted {
+                Ok(Some(session)) => return self.follow(session, nobody_left()),
+                Ok(None) => delay = self.next_delay(),
+                // Nothing is left to be let go of.
+                Err(reason) => return self.replace_at(reason, elsewhere).await,
+            }
+        }
+    }
+
+    /// One attempt at another session, after this delay. There is none if a further attempt may do
+    /// better: at another endpoint, as a rule.
+    async fn attempt(
+        &mut self,
+        number: u32,
+        delay: Duration,
+        elsewhere: &mut Option<Endpoint>,
+    ) -> Result<Option<Session<Link>>, Over> {
+        let connected = tokio::select! {
+            reason = self.line.unwanted() => {
+                return Err(Over(reason.unwrap_or_else(nobody_left)));
+            }
+            connected = async {
+                sleep(delay).await;
+                let elsewhere = elsewhere.clone();
+                let drivers = &mut self.drivers;
+                self.dialler.connect(number, self.turn, elsewhere, drivers).await
+            } => connected,
+        };
+        match connected {
+            Ok((session, codec)) => {
+                self.codec = codec;
+                Ok(Some(session))
+            }
+            Err(error) => {
+                // As a rule a place that does not exist; then the others may.
+                let was_elsewhere = elsewhere.take().is_some();
+                self.turn += 1;
+                match !was_elsewhere && self.is_final(&error) {
+                    true => Err(given_up(&error)),
+                    false => Ok(None),
                 }
             }
         }
@@ -466,12 +316,4 @@ fn given_up(error: &ConnectError) -> Over {
         message: format!("cannot connect again: {error}"),
         by: ClosedBy::Transport,
     })
-}
-
-fn nobody_left() -> CloseReason {
-    CloseReason {
-        code: CloseCode::NORMAL,
-        message: String::new(),
-        by: ClosedBy::Local,
-    }
 }
