@@ -95,7 +95,7 @@ pub(crate) struct Driver<T> {
     spare: Option<InboundCall>,
     /// The message that is being read.
     message: Option<(Bytes, Position)>,
-    work: Workspace,
+    work: Lent,
     notifications_handled: usize,
     /// Whether the last step was so slow that the next one looks for the handler to blame.
     suspicious: bool,
@@ -149,6 +149,10 @@ struct Workspace {
 /// A queue of events with room for more is given back.
 const KEEP_EVENTS: usize = 1024;
 
+/// The thread's, while a poll has it.
+#[derive(Default)]
+struct Lent(Option<Box<Workspace>>);
+
 impl Workspace {
     #[inline]
     fn is_empty(&self) -> bool {
@@ -159,22 +163,37 @@ impl Workspace {
             && self.spawned.is_empty()
             && self.batch.is_empty()
     }
+}
 
-    /// Leaves the buffers to the thread.
+impl Lent {
+    /// Takes the thread's, unless there is still something in this one.
+    #[inline]
+    fn take(&mut self) {
+        if self.0.is_none() {
+            self.0 = WORKSPACE.take();
+        }
+    }
+
+    #[inline]
+    fn get(&mut self) -> &mut Workspace {
+        self.0.get_or_insert_default()
+    }
+
+    /// Leaves it to the thread. What one connection has left must not become another's.
     #[inline]
     fn give_back(&mut self) {
-        debug_assert!(self.is_empty());
-        // What one connection has left must not become another's.
-        if self.is_empty() {
-            if self.events.queue.capacity() > KEEP_EVENTS {
-                self.events.queue = Vec::new();
-            }
-            WORKSPACE.set(std::mem::take(self));
+        let Some(mut work) = self.0.take_if(|work| work.is_empty()) else {
+            debug_assert!(self.0.is_none());
+            return;
+        };
+        if work.events.queue.capacity() > KEEP_EVENTS {
+            work.events.queue = Vec::new();
         }
+        WORKSPACE.set(Some(work));
     }
 }
 
-thread_local!(static WORKSPACE: Cell<Workspace> = Cell::default());
+thread_local!(static WORKSPACE: Cell<Option<Box<Workspace>>> = const { Cell::new(None) });
 
 #[derive(Default)]
 struct Answers {
@@ -213,7 +232,7 @@ impl<T: Transport> Driver<T> {
             deferred: VecDeque::new(),
             spare: None,
             message: None,
-            work: Workspace::default(),
+            work: Lent::default(),
             notifications_handled: 0,
             suspicious: false,
             is_flushing: false,
@@ -340,7 +359,7 @@ impl<T: Transport> Driver<T> {
             FRAMES_A_STEP,
             now,
             &*self.router,
-            &mut self.work.events,
+            &mut self.work.get().events,
         );
         let connection = &state.connection;
         self.is_congested = connection.is_congested() || connection.is_catching_up();
@@ -368,7 +387,7 @@ impl<T: Transport> Driver<T> {
         if !finished {
             self.message = Some((message, position));
         }
-        let has_run = !self.work.answers.ends.is_empty() || self.notifications_handled > 0;
+        let has_run = !self.work.get().answers.ends.is_empty() || self.notifications_handled > 0;
         self.suspicious = has_run && now.elapsed() > SLOW_POLL;
         self.hand_over();
         Ok(())
@@ -376,8 +395,13 @@ impl<T: Transport> Driver<T> {
 
     #[inline]
     fn handle_events(&mut self, cx: &mut Context<'_>, message: &Bytes) {
-        self.work.events.wakers.drain(..).for_each(Waker::wake);
-        let mut queue = std::mem::take(&mut self.work.events.queue);
+        self.work
+            .get()
+            .events
+            .wakers
+            .drain(..)
+            .for_each(Waker::wake);
+        let mut queue = std::mem::take(&mut self.work.get().events.queue);
         for event in queue.drain(..) {
             match event {
                 Event::Open => self.open(),
@@ -430,7 +454,7 @@ impl<T: Transport> Driver<T> {
                 Event::Stop { id } => self.stop(id),
             }
         }
-        self.work.events.queue = queue;
+        self.work.get().events.queue = queue;
     }
 
     fn tell_watcher(&self, tell: impl FnOnce(&dyn Watcher, &Peer)) {
@@ -469,38 +493,37 @@ impl<T: Transport> Driver<T> {
     /// Gives the lock's owner what the last handlers have left: one lock for all of them.
     #[inline]
     fn hand_over(&mut self) {
-        if self.work.answers.ends.is_empty()
-            && self.work.answers.large.is_empty()
-            && self.work.spawned.is_empty()
+        let work = self.work.get();
+        if work.answers.ends.is_empty()
+            && work.answers.large.is_empty()
+            && work.spawned.is_empty()
             && self.notifications_handled == 0
         {
             return;
         }
+        let wakers = &mut work.events.wakers;
+        let answers = &mut work.answers;
         let mut state = self.shared.lock();
+        let connection = &mut state.connection;
         let mut start = 0;
-        for (id, end) in self.work.answers.ends.drain(..) {
-            let frame = &self.work.answers.bytes[start..end];
-            let wakers = &mut self.work.events.wakers;
-            let connection = &mut state.connection;
-            connection.answer_encoded(id, frame, wakers);
+        for (id, end) in answers.ends.drain(..) {
+            connection.answer_encoded(id, &answers.bytes[start..end], wakers);
             start = end;
         }
-        for (id, body, metadata) in self.work.answers.large.drain(..) {
-            let wakers = &mut self.work.events.wakers;
-            let connection = &mut state.connection;
+        for (id, body, metadata) in answers.large.drain(..) {
             connection.answer_large(id, body, &metadata, wakers);
         }
-        for (id, task) in self.work.spawned.drain(..) {
+        for _ in 0..std::mem::take(&mut self.notifications_handled) {
+            connection.notification_handled();
+        }
+        for (id, task) in work.spawned.drain(..) {
             state.remember_task(id, task);
         }
-        for _ in 0..std::mem::take(&mut self.notifications_handled) {
-            state.connection.notification_handled();
-        }
         drop(state);
-        self.work.events.wakers.drain(..).for_each(Waker::wake);
-        self.work.answers.bytes.clear();
-        if self.work.answers.bytes.capacity() > 64 << 10 {
-            self.work.answers.bytes = Vec::new();
+        wakers.drain(..).for_each(Waker::wake);
+        answers.bytes.clear();
+        if answers.bytes.capacity() > 64 << 10 {
+            answers.bytes = Vec::new();
         }
     }
 
@@ -522,9 +545,9 @@ impl<T: Transport> Driver<T> {
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
-            self.arm_timer(cx, &mut state);
             if !state.connection.has_output() {
                 self.has_yielded = false;
+                self.arm_timer(cx, &mut state);
                 self.watch_window(cx, &mut state);
                 self.idle(cx, &mut state)?;
                 return Ok(());
@@ -542,12 +565,18 @@ impl<T: Transport> Driver<T> {
             if !state.connection.is_window_shut() {
                 self.shut_since = None;
             }
+            let work = self.work.get();
             state
                 .connection
-                .take_output(&mut self.work.batch, &mut self.work.events.wakers);
+                .take_output(&mut work.batch, &mut work.events.wakers);
             let has_more = state.connection.has_output();
             drop(state);
-            self.work.events.wakers.drain(..).for_each(Waker::wake);
+            self.work
+                .get()
+                .events
+                .wakers
+                .drain(..)
+                .for_each(Waker::wake);
             self.has_yielded = false;
             self.transmit()?;
             if has_more {
@@ -586,13 +615,13 @@ impl<T: Transport> Driver<T> {
             Codec::Json => MessageKind::Text,
         };
         if let Some(transport) = &mut self.transport {
-            for message in self.work.batch.messages() {
+            for message in self.work.get().batch.messages() {
                 transport
                     .send(kind, message)
                     .map_err(|error| transport_failed(&error))?;
             }
         }
-        self.work.batch.clear();
+        self.work.get().batch.clear();
         self.is_flushing = true;
         Ok(())
     }
@@ -625,9 +654,7 @@ impl<T: Transport> Future for Driver<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if !matches!(self.stage, Stage::Closing) {
-            if self.work.is_empty() {
-                self.work = WORKSPACE.take();
-            }
+            self.work.take();
             let driven = match self.drive(cx) {
                 Ok(()) => Ok(()),
                 Err(reason) => self.try_suspend(cx, reason),

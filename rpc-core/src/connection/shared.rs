@@ -193,7 +193,10 @@ impl Shared {
     ) -> (T, Option<Waker>, Option<Waker>) {
         let mut state = self.lock();
         let result = change(&mut state, wakers);
-        let driver = if state.connection.has_output() {
+        let driver = if state.driver.is_none() && state.has_company {
+            // It is about to look for output in any case.
+            None
+        } else if state.connection.has_output() {
             state.has_company = true;
             state.driver.take()
         } else if state.close_when_idle {

@@ -556,7 +556,7 @@ impl Calls {
     #[inline]
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let crowded = self.crowded_since.map(|since| since + TOMBSTONES_PATIENCE);
-        self.next_deadline.into_iter().chain(crowded).min()
+        earliest(self.next_deadline, crowded)
     }
 
     /// The connection is over: every waiting call ends, and no more frames come.
@@ -579,6 +579,15 @@ impl Calls {
             }
         }
         self.next_deadline = None;
+    }
+}
+
+/// The one that comes first, of those that come at all.
+#[inline]
+pub(crate) fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

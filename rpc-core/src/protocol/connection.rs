@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     assembly::Assembly,
-    calls::{COPY_BYTES, Calls},
+    calls::{COPY_BYTES, Calls, earliest},
     event::{Body, Event, Events, ProtocolError, Resolve},
     failure::{closed_status, read_failure},
     frame::{CallId, Frame, Head, MethodRef, Position, Side, next_frame},
@@ -579,16 +579,12 @@ impl Connection {
     /// When [`Connection::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [
-            self.calls.next_timeout(),
+        let calls = earliest(self.calls.next_timeout(), self.inbound.next_timeout());
+        let waiting = earliest(
             self.calls_waiting.next_timeout(),
             self.notify_waiting.next_timeout(),
-            self.inbound.next_timeout(),
-            self.ack_due(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        );
+        earliest(earliest(calls, waiting), self.ack_due())
     }
 
     // ---- what goes out

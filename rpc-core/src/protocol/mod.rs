@@ -47,7 +47,7 @@ mod token;
 mod topic;
 mod waiters;
 
-pub(crate) use calls::{Answer, Failure, Received, Small};
+pub(crate) use calls::{Answer, Failure, Received, Small, earliest};
 pub(crate) use connection::{
     Admission, EncodedItems, EncodedNotification, Offered, Outgoing, Started, StreamRef,
     StreamSpec, Told,

@@ -300,11 +300,13 @@ impl Outbox {
         if self.held {
             return self.has_signals();
         }
-        self.has_signals()
+        // What is there as a rule comes first.
+        let has_room = self.replay.has_room();
+        (has_room && self.window > 0 && self.has_calls())
+            || (has_room && !self.control.is_empty())
+            || self.has_signals()
             || self.replay.is_restarted()
             || self.may_take_volatile()
-            || (self.replay.has_room()
-                && (!self.control.is_empty() || (self.window > 0 && self.has_calls())))
     }
 
     #[inline]

@@ -229,11 +229,16 @@ impl Packer {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        let mut bytes = self.last.len();
-        if !self.full.is_empty() {
-            bytes += self.full.iter().map(Buffer::len).sum::<usize>();
+        if self.full.is_empty() {
+            return self.last.len();
         }
-        bytes
+        self.len_with_full()
+    }
+
+    #[cold]
+    fn len_with_full(&self) -> usize {
+        let full: usize = self.full.iter().map(Buffer::len).sum();
+        full + self.last.len()
     }
 
     /// Whether nothing waits.

@@ -267,7 +267,7 @@ impl<T: Transport> Driver<T> {
         let mut state = self.shared.lock();
         let connection = &mut state.connection;
         connection.is_good_for(left);
-        connection.welcome(refusal, &mut self.work.events);
+        connection.welcome(refusal, &mut self.work.get().events);
     }
 
     /// Behind a HELLO that asks to resume nothing comes before WELCOME.

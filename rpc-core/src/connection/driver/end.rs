@@ -24,10 +24,10 @@ impl<T: Transport> Driver<T> {
             ClosedBy::Peer | ClosedBy::Transport => None,
         };
         let text = reason.message.clone();
-        let mut wakers = std::mem::take(&mut self.work.events.wakers);
+        let mut wakers = std::mem::take(&mut self.work.get().events.wakers);
         let mut state = self.shared.lock();
         if goodbye.is_some_and(|code| code != CloseCode::WRITE_STALL) {
-            state.connection.take_rest(&mut self.work.batch);
+            state.connection.take_rest(&mut self.work.get().batch);
         }
         let cancelled = state.connection.take_cancellations();
         state.connection.close(reason.clone(), &mut wakers);
@@ -52,7 +52,7 @@ impl<T: Transport> Driver<T> {
                 transport.close(code, &text);
             }
         }
-        self.work.batch.clear();
+        self.work.get().batch.clear();
         self.stage = Stage::Closing;
         self.timer = Some(Box::pin(sleep_until(Instant::now() + CLOSE_TIMEOUT)));
     }

@@ -59,9 +59,9 @@ impl<T: Transport> Driver<T> {
                     return self.answer(id, Reply::panicked());
                 };
                 if let Some(frame) = ended.frame(self.max_body_bytes) {
-                    self.work.answers.bytes.extend_from_slice(frame);
+                    self.work.get().answers.bytes.extend_from_slice(frame);
                     self.answered(id);
-                    if self.work.answers.bytes.len() > ANSWERS_BYTES {
+                    if self.work.get().answers.bytes.len() > ANSWERS_BYTES {
                         self.hand_over();
                     }
                 } else {
@@ -78,7 +78,7 @@ impl<T: Transport> Driver<T> {
                     answer: None,
                     guard,
                 });
-                self.work.spawned.push((id, task.abort_handle()));
+                self.work.get().spawned.push((id, task.abort_handle()));
             }
         }
     }
@@ -88,13 +88,13 @@ impl<T: Transport> Driver<T> {
         let reply = reply.limited(self.max_body_bytes);
         if reply.is_large() {
             let (body, metadata) = reply.into_large();
-            self.work.answers.large.push((id, body, metadata));
+            self.work.get().answers.large.push((id, body, metadata));
             // One at a time: the next may have to wait until this one is written.
             self.is_congested = true;
             return;
         }
         let frame = reply.into_frame(id, self.shared.codec);
-        self.work.answers.bytes.extend_from_slice(&frame);
+        self.work.get().answers.bytes.extend_from_slice(&frame);
         scratch::put(frame);
         self.answered(id);
     }
@@ -102,8 +102,8 @@ impl<T: Transport> Driver<T> {
     /// What was added to the answers is this call's.
     #[inline]
     fn answered(&mut self, id: CallId) {
-        let end = self.work.answers.bytes.len();
-        self.work.answers.ends.push((id, end));
+        let end = self.work.get().answers.bytes.len();
+        self.work.get().answers.ends.push((id, end));
         self.is_congested |= end > self.room_bytes;
     }
 
@@ -137,7 +137,7 @@ impl<T: Transport> Driver<T> {
                     let reply = repetition.reply().await;
                     guard.write(reply).await;
                 });
-                self.work.spawned.push((id, task.abort_handle()));
+                self.work.get().spawned.push((id, task.abort_handle()));
             }
             Arrival::Answered(reply) => self.answer(id, reply),
         }
@@ -175,7 +175,7 @@ impl<T: Transport> Driver<T> {
         let removed = deferred.and_then(|index| self.deferred.remove(index));
         let mut state = self.shared.lock();
         if removed.is_some() {
-            let wakers = &mut self.work.events.wakers;
+            let wakers = &mut self.work.get().events.wakers;
             state.connection.handler_not_started(id, wakers);
         }
         let task = state
@@ -187,7 +187,12 @@ impl<T: Transport> Driver<T> {
         if let Some(token) = token {
             token.cancel();
         }
-        self.work.events.wakers.drain(..).for_each(Waker::wake);
+        self.work
+            .get()
+            .events
+            .wakers
+            .drain(..)
+            .for_each(Waker::wake);
         if let Some(task) = task {
             task.abort();
         }

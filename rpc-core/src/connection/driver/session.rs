@@ -126,7 +126,7 @@ impl<T: Transport> Driver<T> {
         self.transport = Some(handover.transport);
         // One that is being executed comes again, as a whole.
         self.message = None;
-        self.work.batch.clear();
+        self.work.get().batch.clear();
         self.forget_transport();
         self.stage = Stage::Running;
         if let Some(registered) = &mut self.registered {
@@ -215,7 +215,7 @@ impl<T: Transport> Driver<T> {
         }
         drop(state);
         self.transport = None;
-        self.work.batch.clear();
+        self.work.get().batch.clear();
         self.forget_transport();
         // An attempt to go on that fails gives no more time.
         if self.suspended_until.is_none() {

@@ -9,7 +9,7 @@ use super::{Driver, MIN_PROGRESS_BYTES, door::expired};
 use crate::{
     close::{CloseCode, CloseReason, ClosedBy},
     connection::shared::State,
-    protocol::Heartbeat,
+    protocol::{Heartbeat, earliest},
     transport::Transport,
 };
 
@@ -83,22 +83,11 @@ impl<T: Transport> Driver<T> {
 
     fn set_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
         let stalled = self.stalled.map(|(since, _)| since);
-        let stall = [stalled, self.shut_since]
-            .into_iter()
-            .flatten()
-            .min()
+        let stall = earliest(stalled, self.shut_since)
             .and_then(|since| since.checked_add(self.shared.limits.write_stall));
-        let next = [
-            next,
-            self.hello_deadline,
-            stall,
-            self.life.due,
-            self.suspended_until,
-            self.credential_due(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let next = earliest(next, self.hello_deadline);
+        let next = earliest(next, earliest(stall, self.life.due));
+        let next = earliest(next, earliest(self.suspended_until, self.credential_due()));
         let Some(next) = next else {
             if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
                 self.timer = None;
@@ -162,7 +151,7 @@ impl<T: Transport> Driver<T> {
         self.shared
             .lock()
             .connection
-            .handle_timeout(now, &mut self.work.events)?;
+            .handle_timeout(now, &mut self.work.get().events)?;
         self.handle_events(cx, &Bytes::new());
         Ok(())
     }
