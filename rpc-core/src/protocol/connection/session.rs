@@ -1,20 +1,15 @@
 //! What lets a session outlive its socket: acknowledgements, the break, and how it goes on.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Connection, Phase};
-use crate::{
-    close::{CloseCode, CloseReason},
-    protocol::{
-        CallId, Frames,
-        event::{Event, Events, ProtocolError},
-        frame::{Frame, Head, Side},
-        handshake::{self, Terms},
-        options::{OptionKey, OptionValue, OptionsBuilder},
-        resume::{Heartbeat, Offer, Refusal, Resume},
-    },
+use crate::protocol::{
+    event::{Event, Events, ProtocolError},
+    frame::{Frame, Head, Side},
+    handshake::{self, Terms},
+    resume::{Heartbeat, Offer, Refusal, Resume},
 };
 
 /// So many frames are acknowledged with whatever is written next. An ACK by itself would cost a
@@ -29,10 +24,6 @@ const ACK_DELAY: Duration = Duration::from_secs(1);
 
 /// A peer cannot ask to be asked more often, or less often, than this.
 const HEARTBEATS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)];
-
-/// Options of GOAWAY.
-const SPREAD_MS: u64 = 1;
-const URL: u64 = 3;
 
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -81,31 +72,6 @@ pub(super) struct Session {
     /// What the peer had sent before the break: until then it sends again.
     catching_up: u64,
     pub(super) heartbeat: Option<Heartbeat>,
-    /// The peer asks this end to go elsewhere.
-    going: Option<Box<GoAway>>,
-    /// This end asks the peer to. Kept to be said again on another socket.
-    leaving: Option<Box<GoAway>>,
-    /// The last PING of this end, and when it went.
-    ping: Option<(u64, Instant)>,
-    pings: u64,
-    round_trip: Option<Duration>,
-    /// How many have been measured, and how many PINGs were lost with their socket.
-    round_trips: u64,
-    pings_lost: u64,
-}
-
-/// One end asks the other to take its calls elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GoAway {
-    /// A close code: what to do.
-    pub code: CloseCode,
-    /// The last counted frame that was accepted. Calls behind it are refused.
-    pub count: u64,
-    /// A random point in this time is the right one to come back.
-    pub spread: Duration,
-    /// Where to go, if not to the same place.
-    pub url: Option<String>,
 }
 
 impl Connection {
@@ -186,9 +152,7 @@ impl Connection {
         }
         self.outbox.release();
         self.push_opening(Head::Welcome, &terms);
-        if let Some(leaving) = self.session.leaving.clone() {
-            self.push_go_away(&leaving);
-        }
+        self.repeat_go_away();
         self.widen_window();
         self.begin(events);
     }
@@ -326,9 +290,7 @@ impl Connection {
         self.pong = None;
         self.refusals = 0;
         self.auth.is_pending = false;
-        if self.session.ping.take().is_some() {
-            self.session.pings_lost += 1;
-        }
+        self.liveness.lose_ping();
         self.session.ack_due = None;
         self.session.unacknowledged_bytes = 0;
         self.session.acknowledged = self.session.received;
@@ -440,154 +402,12 @@ impl Connection {
     fn resumed(&mut self, peer_has_sent: u64, events: &mut Events) {
         self.phase = Phase::Open;
         self.session.catching_up = peer_has_sent;
-        if let Some(leaving) = self.session.leaving.clone() {
-            self.push_go_away(&leaving);
-        }
+        self.repeat_go_away();
         self.calls.forgive_tombstones();
         events.queue.push(Event::Resumed);
         self.admit_calls(&mut events.wakers);
         self.admit_notifications(&mut events.wakers);
         self.offer_room(&mut events.wakers);
-    }
-
-    // ---- liveness
-
-    /// Asks the peer for a sign of life.
-    pub(crate) fn ping(&mut self, now: Instant) {
-        self.session.pings += 1;
-        let token = self.session.pings;
-        self.session.ping = Some((token, now));
-        let count = self.told();
-        self.outbox
-            .push_control(&Frame::new(Head::Ping { count, token }));
-    }
-
-    pub(super) fn ponged(&mut self, token: u64, now: Instant, events: &mut Events) {
-        if let Some((_, sent)) = self.session.ping.take_if(|(own, _)| *own == token) {
-            self.session.round_trip = Some(now.saturating_duration_since(sent));
-            self.session.round_trips += 1;
-            events.queue.push(Event::Pong);
-        }
-    }
-
-    /// How long the last PING took to be answered.
-    #[must_use]
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.session.round_trip
-    }
-
-    /// How many PINGs have been answered, and how many were lost with their socket.
-    pub(crate) fn pings_done(&self) -> (u64, u64) {
-        (self.session.round_trips, self.session.pings_lost)
-    }
-
-    // ---- leaving
-
-    /// Asks the peer to take its calls elsewhere: from now on they are refused here.
-    pub(crate) fn go_away(&mut self, code: CloseCode, spread: Duration, url: Option<String>) {
-        if self.session.leaving.is_some() || self.closed.is_some() {
-            return;
-        }
-        let leaving = GoAway {
-            code,
-            count: self.session.received,
-            spread,
-            url,
-        };
-        if !self.is_suspended() && self.phase == Phase::Open {
-            self.push_go_away(&leaving);
-        }
-        self.session.leaving = Some(Box::new(leaving));
-    }
-
-    fn push_go_away(&mut self, leaving: &GoAway) {
-        let mut options = OptionsBuilder::new(self.codec);
-        if !leaving.spread.is_zero() {
-            let spread = u64::try_from(leaving.spread.as_millis()).unwrap_or(u64::MAX);
-            options.uint(SPREAD_MS, spread);
-        }
-        if let Some(url) = &leaving.url {
-            options.text(URL, url);
-        }
-        let options = options.finish();
-        let head = Head::GoAway {
-            code: u64::from(leaving.code.value()),
-            count: leaving.count,
-        };
-        self.outbox.push_control(&handshake::frame(head, &options));
-    }
-
-    /// Whether this end takes no more calls.
-    #[inline]
-    pub(super) fn is_leaving(&self) -> bool {
-        self.session.leaving.is_some()
-    }
-
-    /// The peer takes no more calls.
-    pub(super) fn told_to_go(
-        &mut self,
-        frame: &Frame<'_>,
-        code: u64,
-        count: u64,
-        events: &mut Events,
-    ) {
-        let mut going = GoAway {
-            code: CloseCode::new(u16::try_from(code).unwrap_or(CloseCode::GOING_AWAY.value())),
-            count,
-            spread: Duration::ZERO,
-            url: None,
-        };
-        for (key, value) in frame.options.entries() {
-            match (key, value) {
-                (OptionKey::Integer(SPREAD_MS), OptionValue::Uint(spread)) => {
-                    going.spread = Duration::from_millis(spread).min(LONGEST);
-                }
-                (OptionKey::Integer(URL), OptionValue::Text(url)) => {
-                    going.url = Some(url.into_owned());
-                }
-                _ => {}
-            }
-        }
-        self.session.going = Some(Box::new(going));
-        // Whoever waits for room is told that there will be none.
-        self.calls_waiting.wake_all(&mut events.wakers);
-        self.notify_waiting.wake_all(&mut events.wakers);
-        events.queue.push(Event::GoAway);
-    }
-
-    /// What the peer has said, if it asks this end to take its calls elsewhere.
-    #[must_use]
-    #[inline]
-    pub fn going(&self) -> Option<&GoAway> {
-        self.session.going.as_deref()
-    }
-
-    /// Whether no more calls can be made here.
-    pub(crate) fn is_over(&self) -> bool {
-        self.closed.is_some() || self.closing.is_some() || self.session.going.is_some()
-    }
-
-    /// Why calls cannot be made here although the connection is open.
-    pub(super) fn going_reason(&self) -> Option<CloseReason> {
-        let going = self.session.going.as_ref()?;
-        Some(CloseReason::local(
-            going.code,
-            "the peer takes no more calls on this connection",
-        ))
-    }
-
-    /// This end's calls that the peer has said not to have accepted.
-    pub(super) fn not_accepted(&self) -> HashSet<CallId> {
-        let Some(going) = &self.session.going else {
-            return HashSet::new();
-        };
-        let messages = self.outbox.messages_behind(going.count);
-        let frames = messages.flat_map(|message| Frames::new(self.codec, message));
-        let requests = frames.filter_map(|frame| match frame.ok()?.head {
-            Head::Request { id, .. } => Some(id),
-            _ => None,
-        });
-        requests.collect()
     }
 
     /// Whether this is the end that dialled.
