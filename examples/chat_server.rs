@@ -1,111 +1,159 @@
 //! A chat server: `cargo run --example chat_server [ADDRESS]`, then some `chat_client`s.
+//!
+//! Rooms are topics with a history. Private messages, presence and "typing…" are notifications.
+//! Ctrl-C lets it leave: its clients go on at the next server, if there is one.
 
 #[path = "chat/contract.rs"]
 mod contract;
+#[path = "chat/login.rs"]
+mod login;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+use std::time::Duration;
+
+use contract::{Chat, ChatEventsNotifier, ChatServer, Line, Reached};
+use futures::StreamExt as _;
+use login::{Names, is_name};
+use tokio::signal::ctrl_c;
+use wirecall::{
+    CloseReason, Code, Context, Drain, Hub, Limits, Peer, PresenceEvents, Server, ServerHandle,
+    SessionHooks, Status, Topic, TopicPressure, TopicSettings, async_trait,
 };
 
-use contract::{Chat, ChatError, ChatEventsNotifier, ChatServer, Line};
-use wirecall::{Context, Limits, Peer, Server};
-
-#[derive(Clone, Default)]
-struct Rooms(Arc<Mutex<HashMap<String, Vec<Member>>>>);
-
-#[derive(Clone)]
-struct Member {
-    name: String,
-    peer: Peer,
+struct House {
+    hub: Hub,
 }
 
-impl AsRef<Peer> for Member {
-    fn as_ref(&self) -> &Peer {
-        &self.peer
-    }
-}
-
-impl Rooms {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Member>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(&self, room: &str, name: &str, peer: &Peer) -> Result<Vec<Member>, ChatError> {
-        let mut rooms = self.lock();
-        let members = rooms.entry(room.to_owned()).or_default();
-        if members.iter().any(|member| member.name == name) {
-            return Err(ChatError::NameTaken(name.to_owned()));
+impl Chat for House {
+    async fn join(&self, cx: &Context, room: &str) -> Result<Topic<Line>, Status> {
+        let topic = self.room(room)?;
+        // The group of those who are told who is typing. A client whose session was lost subscribes
+        // again by itself, which calls this, and so it is in the group again.
+        for before in self.hub.groups_of(cx) {
+            self.hub.leave(cx, &before);
         }
-        members.push(Member {
-            name: name.to_owned(),
-            peer: peer.clone(),
-        });
-        Ok(members.clone())
+        self.hub.join(cx, room)?;
+        Ok(topic.last(20))
     }
 
-    /// The name under which a peer is in a room, and everyone who is there.
-    fn of(&self, peer: &Peer) -> Option<(String, Vec<Member>)> {
-        self.lock().values().find_map(|members| {
-            let member = members.iter().find(|member| member.peer == *peer)?;
-            Some((member.name.clone(), members.clone()))
+    async fn say(&self, cx: &Context, room: &str, text: &str) -> Result<(), Status> {
+        let line = Line {
+            from: user(cx),
+            text: printable(text)?.to_owned(),
+        };
+        self.room(room)?.publish(&line)?;
+        Ok(())
+    }
+
+    async fn tell(&self, cx: &Context, to: &str, text: &str) -> Result<Reached, Status> {
+        let devices = ChatEventsNotifier::to(self.hub.user(to));
+        let delivery = devices.told(&user(cx), printable(text)?).await?;
+        Ok(if delivery.sent > 0 {
+            Reached::Now
+        } else if delivery.suspended > 0 {
+            Reached::OnceBack
+        } else {
+            // A real one keeps it, or wakes their phone.
+            Reached::No
         })
     }
 
-    /// Takes a peer out of its room, and tells the others.
-    async fn leave(&self, peer: &Peer) {
-        let Some((name, members)) = self.of(peer) else {
-            return;
-        };
-        self.lock().retain(|_, members| {
-            members.retain(|member| member.peer != *peer);
-            !members.is_empty()
-        });
-        let others = members.iter().filter(|member| member.peer != *peer);
-        let _ = ChatEventsNotifier::to(others).moved(&name, false).await;
+    async fn who(&self) -> Vec<String> {
+        let users = self.hub.users();
+        let mut names: Vec<_> = users.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    async fn typing(&self, cx: &Context, room: &str) {
+        let others = ChatEventsNotifier::to(self.hub.group(room).except(cx));
+        let _ = others.typing(&user(cx)).await;
     }
 }
 
-impl Chat for Rooms {
-    async fn join(&self, cx: &Context, room: &str, name: &str) -> Result<Vec<String>, ChatError> {
-        self.leave(cx.peer()).await;
-        let members = self.enter(room, name, cx.peer())?;
-        let rooms = self.clone();
-        let peer = cx.peer().clone();
-        tokio::spawn(async move {
-            peer.closed().await;
-            rooms.leave(&peer).await;
-        });
-        let _ = ChatEventsNotifier::to(&members).moved(name, true).await;
-        println!("{name} joins {room}");
-        Ok(members.into_iter().map(|member| member.name).collect())
+impl House {
+    fn room(&self, name: &str) -> Result<Topic<Line>, Status> {
+        if !is_name(name) {
+            let rule = "a room's name has 1 to 32 letters and digits";
+            return Err(Status::new(Code::INVALID_ARGUMENT, rule));
+        }
+        Ok(self.hub.topic(&format!("room.{name}")))
+    }
+}
+
+/// Who it is. With an authenticator everybody is somebody.
+fn user(peer: impl AsRef<Peer>) -> String {
+    let identity = peer.as_ref().identity();
+    identity.map_or_else(String::new, |identity| identity.user().to_owned())
+}
+
+/// What others see in their terminals may not control these.
+fn printable(text: &str) -> Result<&str, Status> {
+    if text.len() > 2000 || text.chars().any(char::is_control) {
+        let rule = "a line has 2000 bytes at the most, and no control characters";
+        return Err(Status::new(Code::INVALID_ARGUMENT, rule));
+    }
+    Ok(text)
+}
+
+/// Tells everyone who comes and who leaves.
+async fn announce(mut changes: PresenceEvents, hub: Hub) {
+    while let Some(change) = changes.next().await {
+        // If this task is far behind, some are left out. Clients ask `who` for all.
+        let Ok(change) = change else { continue };
+        let everyone = ChatEventsNotifier::to(hub.all());
+        let _ = everyone.presence(&change.user, change.is_online).await;
+    }
+}
+
+/// Says in the server's terminal what becomes of sessions.
+struct Journal;
+
+#[async_trait]
+impl SessionHooks for Journal {
+    async fn suspended(&self, session: &Peer) {
+        println!("{} is away", user(session));
     }
 
-    async fn say(&self, cx: &Context, text: &str) -> Result<(), ChatError> {
-        let (from, members) = self.of(cx.peer()).ok_or(ChatError::NotInARoom)?;
-        let text = text.to_owned();
-        // Encoded once, whoever is in the room.
-        let _ = ChatEventsNotifier::to(&members)
-            .line(Line { from, text })
-            .await;
-        Ok(())
+    async fn resumed(&self, session: &Peer) {
+        println!("{} is back", user(session));
+    }
+
+    async fn ended(&self, session: &Peer, reason: &CloseReason) {
+        println!("{} has left: {reason}", user(session));
+    }
+}
+
+async fn leave_on_ctrl_c(server: ServerHandle) {
+    let _ = ctrl_c().await;
+    println!("leaving");
+    tokio::select! {
+        drained = server.drain(Drain::within(Duration::from_secs(5))) => println!("{drained:?}"),
+        // A second time: at once.
+        _ = ctrl_c() => server.stop(),
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1);
+    let hub = Hub::new();
+    // Whoever is away for less than these has missed nothing.
+    let rooms = TopicSettings::<Line>::default()
+        .history_items(200)
+        .pressure(TopicPressure::CatchUp);
+    hub.declare_topics("room.", rooms);
     let server = Server::builder()
-        .service(ChatServer::new(Rooms::default()))
-        // Who is gone without a goodbye leaves the room after this time.
+        .service(ChatServer::new(House { hub: hub.clone() }))
+        .authenticator(Names::default())
+        .hub(&hub)
+        .hooks(Journal)
+        // Who is gone without a goodbye has left after this time.
         .limits(Limits::default().resume_window(Duration::from_secs(10)))
         .bind(address.as_deref().unwrap_or("127.0.0.1:9000"))
         .await?;
-    println!("listening on ws://{}", server.local_addr()?);
-    let interrupted = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    server.run_until(interrupted).await;
+    println!("listening on {}", server.local_addr()?);
+    tokio::spawn(announce(hub.presence(), hub));
+    let handle = server.handle();
+    tokio::join!(server.run(), leave_on_ctrl_c(handle));
     Ok(())
 }

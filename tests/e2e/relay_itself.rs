@@ -188,6 +188,20 @@ async fn without_a_server_connections_are_reset() {
 }
 
 #[tokio::test]
+async fn led_to_another_server_the_relay_leaves_connections_where_they_are() {
+    let (mut one, mut other) = (Echo::start().await, Echo::start().await);
+    let (mut old, connection) = one.open().await;
+    one.relay.lead_to(other.address);
+    let mut new = one.connect().await;
+    echoes(&mut new, b"new").await;
+    echoes(&mut old, b"old").await;
+    drop((old, new));
+    assert_eq!(served(connection).await.0, b"helloold");
+    let connection = soon(other.accepted.recv()).await.unwrap();
+    assert_eq!(served(connection).await.0, b"new");
+}
+
+#[tokio::test]
 async fn half_open_connections_forward_nothing_and_stay_open_until_they_are_healed() {
     let mut server = Echo::start().await;
     let (mut old, _) = server.open().await;

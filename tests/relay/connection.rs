@@ -1,6 +1,6 @@
 //! One connection: the two sockets that it is made of, from its acceptance to its end.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::watch};
 
@@ -11,17 +11,12 @@ use super::{
     state::{Fate, State},
 };
 
-pub(super) async fn run(
-    number: u64,
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    state: watch::Sender<State>,
-) {
+pub(super) async fn run(number: u64, mut client: TcpStream, state: watch::Sender<State>) {
     let mut server = None;
     let end = tokio::select! {
         biased;
         end = told_to_end(number, &state) => Some(end),
-        carried = carry(number, &mut client, &mut server, upstream, &state) => {
+        carried = carry(number, &mut client, &mut server, &state) => {
             // A socket that has failed was reset by its other end, and this is passed on like a FIN.
             carried.is_err().then_some(Fate::Reset)
         }
@@ -65,13 +60,13 @@ async fn carry(
     number: u64,
     client: &mut TcpStream,
     server: &mut Option<TcpStream>,
-    upstream: SocketAddr,
     state: &watch::Sender<State>,
 ) -> io::Result<()> {
     let reaches = |state: &State| {
         state.forwards(number, Direction::ToServer) || state.forwards(number, Direction::ToClient)
     };
     let _ = state.subscribe().wait_for(reaches).await;
+    let upstream = state.borrow().upstream;
     let server = server.insert(TcpStream::connect(upstream).await?);
     // What was written by itself is to go by itself.
     client.set_nodelay(true)?;

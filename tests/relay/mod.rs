@@ -26,7 +26,7 @@ mod state;
 pub use fault::{Direction, Fault};
 use state::{Fate, State};
 
-/// Passes the bytes of TCP connections on to one server, for as long as it lives. Dropping it closes
+/// Passes the bytes of TCP connections on to a server, for as long as it lives. Dropping it closes
 /// its port and all connections.
 #[derive(Debug)]
 pub struct Relay {
@@ -39,10 +39,10 @@ impl Relay {
     /// Listens on a free port of this machine.
     pub async fn start(upstream: SocketAddr) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let state = watch::Sender::default();
+        let state = watch::Sender::new(State::to(upstream));
         Relay {
             address: listener.local_addr().unwrap(),
-            accepting: tokio::spawn(accept(listener, upstream, state.clone())),
+            accepting: tokio::spawn(accept(listener, state.clone())),
             state,
         }
     }
@@ -70,6 +70,12 @@ impl Relay {
     /// that comes when it is due.
     pub fn heal(&self) {
         self.set(Fault::None);
+    }
+
+    /// Has this server in the place of the one before, as a load balancer does. Connections that have
+    /// reached that one stay there.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.state.send_modify(|state| state.upstream = upstream);
     }
 
     /// Closes all connections that there are, with a FIN to both ends, as a proxy does that is shut
@@ -129,7 +135,7 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, state: watch::Sender<State>) {
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -139,7 +145,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, state: watch::Sende
                 state.send_modify(|state| admitted = state.admit());
                 match admitted {
                     Some(number) => {
-                        connections.spawn(connection::run(number, client, upstream, state.clone()));
+                        connections.spawn(connection::run(number, client, state.clone()));
                     }
                     None => reset(&client),
                 }

@@ -1,12 +1,14 @@
 //! What the relay and its connections share. It is changed under the lock of a `watch` channel, and
 //! so are bytes forwarded: both happen one after the other.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::SocketAddr};
 
 use super::{Direction, Fault};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    /// The server.
+    pub(super) upstream: SocketAddr,
     pub(super) fault: Fault,
     /// Connections ever accepted; the number of the next one.
     pub(super) accepted: u64,
@@ -38,6 +40,18 @@ pub(super) struct Traffic {
 }
 
 impl State {
+    /// That of a relay that does nothing yet but to forward.
+    pub(super) fn to(upstream: SocketAddr) -> Self {
+        State {
+            upstream,
+            fault: Fault::default(),
+            accepted: 0,
+            connections: HashMap::new(),
+            to_server: Traffic::default(),
+            to_client: Traffic::default(),
+        }
+    }
+
     /// The number of a connection that was accepted, unless it is refused.
     pub(super) fn admit(&mut self) -> Option<u64> {
         let number = self.accepted;
