@@ -116,7 +116,8 @@ impl Peer {
     }
 
     /// Whether nothing is left to be done: no calls are in flight, and a peer that is to come back has
-    /// missed nothing.
+    /// missed nothing. The peer's subscriptions to topics do not count: they have no end of their own,
+    /// and go on in its next session.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.with_session(|session| session.lock().connection.is_idle())

@@ -201,6 +201,13 @@ impl Inbound {
         self.running
     }
 
+    /// How many of them are subscriptions to topics.
+    pub(super) fn subscriptions(&self) -> usize {
+        let running = self.slots.iter().flatten();
+        let streams = running.filter_map(|running| running.rare.as_ref()?.streams.as_ref());
+        streams.filter(|(_, streams)| streams.is_topic).count()
+    }
+
     /// Whether the call has not ended.
     #[inline]
     pub(super) fn contains(&self, id: CallId) -> bool {

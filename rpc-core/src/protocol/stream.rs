@@ -267,6 +267,8 @@ pub(super) struct Streams {
     pub(super) opening: Option<Waker>,
     /// Callee: where its caller wants to go on, if the stream is that of a topic.
     pub(super) asked: Option<TopicPosition>,
+    /// Callee: whether it is that of a topic. It has no end of its own, and its caller goes on elsewhere.
+    pub(super) is_topic: bool,
     /// Caller: where the callee has begun.
     pub(super) opened_at: Option<Opening>,
 }

@@ -244,6 +244,30 @@ async fn a_subscription_moves_with_its_client_and_holds_no_drain_up() {
     }
 }
 
+/// There is nowhere to go until the server has left.
+#[tokio::test]
+async fn a_subscription_alone_keeps_no_server_from_leaving() {
+    let desk = Desk::of(&hub(100));
+    let first = server(&desk, Limits::default());
+    let first = first.bind("127.0.0.1:0").await.unwrap();
+    let relay = Relay::start(first.local_addr().unwrap()).await;
+    let leaving = first.handle();
+    tokio::spawn(first.run());
+    let client = client(relay.addr(), Codec::MessagePack).await;
+    let topic = desk.hub.topic("a");
+    let mut feed = soon(FeedsClient::new(&client).follow("a")).await.unwrap();
+    publish(&topic, 3);
+    expect(&mut feed, 1..=3).await;
+
+    let drain = Drain::within(Duration::from_secs(2)).spread(Duration::ZERO);
+    let drained = soon(leaving.drain(drain)).await;
+    assert_eq!((drained.closed, drained.cut), (1, 0), "{drained:?}");
+    publish(&topic, 3);
+    relay.lead_to(start(server(&desk, Limits::default())).await);
+    assert_eq!(next(&mut feed).await, Update::Recovered);
+    expect(&mut feed, 4..=6).await;
+}
+
 #[tokio::test]
 async fn it_comes_back_also_where_calls_fail_at_once() {
     let desk = Desk::of(&hub(10));

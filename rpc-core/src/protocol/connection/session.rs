@@ -307,11 +307,12 @@ impl Connection {
         self.phase == Phase::Suspended
     }
 
-    /// Whether no calls are in flight, and, while there is no socket, nothing waits that the peer has
-    /// not got.
+    /// Whether no calls are in flight but subscriptions of the peer, which go on elsewhere, and, while
+    /// there is no socket, nothing waits that the peer has not got.
     pub(crate) fn is_idle(&self) -> bool {
         let has_missed = self.is_suspended() && self.outbox.is_owing();
-        self.in_flight() == (0, 0) && !has_missed
+        let (own, peers) = self.in_flight();
+        own == 0 && peers == self.inbound.subscriptions() && !has_missed
     }
 
     /// Whether nothing is to be executed yet, since the peer is still sending again what was lost.

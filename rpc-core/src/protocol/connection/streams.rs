@@ -72,6 +72,7 @@ impl Connection {
             is_open: false,
             opening: None,
             asked: None,
+            is_topic: false,
             opened_at: None,
         }
     }
@@ -91,6 +92,7 @@ impl Connection {
             is_open: false,
             opening: None,
             asked,
+            is_topic: false,
             opened_at: None,
         }
     }
@@ -141,6 +143,7 @@ impl Connection {
         if std::mem::replace(&mut streams.is_open, true) {
             return;
         }
+        streams.is_topic = opening.is_some();
         let credit = credit.filter(|credit| *credit != announced);
         if let (Some(incoming), Some(credit)) = (&mut streams.incoming, credit) {
             incoming.grant(
