@@ -101,6 +101,47 @@ fn nothing_is_lost_on_the_flaky_network() {
 }
 
 #[test]
+fn every_board_ends_with_the_same_figures_and_pushing_costs_less_than_polling() {
+    // That they are the same it checks itself, and ends with an error if not.
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = example("sales_board").output().unwrap();
+    let [text, errors] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(status.success(), "{text}{errors}");
+    assert!(
+        text.contains("all 8 boards show the same: 15097.19"),
+        "{text}"
+    );
+    let numbers = |line: &str| -> Vec<u64> {
+        let line = text.lines().find(|found| found.starts_with(line));
+        let line = line.unwrap_or_else(|| panic!("no such line in {text}"));
+        let words = line.split_whitespace();
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    let [pushed, polled] = numbers("bytes in all")[..] else {
+        panic!("{text}");
+    };
+    assert!(0 < pushed && pushed < polled, "{text}");
+    // Of the 20 reports before noon two could go, and one of each of the eight branches waited.
+    let [replaced] = numbers("the one in the canteen")[..] else {
+        panic!("{text}");
+    };
+    assert!(replaced >= 10, "{text}");
+    let [messages, requests] = numbers("messages or requests")[..] else {
+        panic!("{text}");
+    };
+    let [not_shown, _] = numbers("reports that were not shown")[..] else {
+        panic!("{text}");
+    };
+    // 32 reports, to four boards.
+    assert_eq!(messages + not_shown, 128, "{text}");
+    assert!(not_shown >= replaced, "{text}");
+    assert!(requests >= 4, "{text}");
+}
+
+#[test]
 fn signed_tokens_are_renewed_and_forged_ones_refused() {
     let Output { status, stdout, .. } = example("signed_tokens").output().unwrap();
     assert!(status.success());
