@@ -194,6 +194,33 @@ fn a_name_that_is_taken_ends_the_chat_client_with_an_error() {
 }
 
 #[tokio::test]
+async fn the_interop_server_knows_whose_a_token_is_and_lets_guests_in() {
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+
+    let mut server = Running::start(example("interop_server").args(["--listen", "127.0.0.1:0"]));
+    let url = server.line().replace("listening on ", "");
+    for (hello, user) in [
+        (r#"[0,{"35":"alice-token"}]"#, "alice"),
+        ("[0,{}]", "guest"),
+    ] {
+        let mut request = url.as_str().into_client_request().unwrap();
+        let subprotocol = "wirecall.v1+json".parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("Sec-WebSocket-Protocol", subprotocol);
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let message = format!(r#"[{hello},[6,3,"InteropHub.whoami",[]]]"#);
+        socket.send(Message::text(message)).await.unwrap();
+        let mut came = String::new();
+        // WELCOME, and then the answer or an error.
+        while !["[7,3,", "[8,3,"].iter().any(|frame| came.contains(frame)) {
+            came += &socket.next().await.unwrap().unwrap().into_text().unwrap();
+        }
+        assert!(came.contains(&format!(r#""user":"{user}""#)), "{came}");
+    }
+}
+
+#[tokio::test]
 async fn raw_echo_echoes_text_and_binary_without_a_subprotocol() {
     use futures::{SinkExt as _, StreamExt as _};
     use tokio_tungstenite::tungstenite::Message;
