@@ -6,6 +6,8 @@
 
 #[path = "interop/contract.rs"]
 mod contract;
+#[path = "interop/hub.rs"]
+mod hub;
 #[path = "interop/raw_echo.rs"]
 mod raw_echo;
 
@@ -31,10 +33,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         raw_echo::serve(listener).await;
         return Ok(());
     }
-    let server = Server::builder()
-        .service(InteropServer::new(Implementation))
-        .build()?
-        .and_listen(listener);
+    let server = Server::builder().service(InteropServer::new(Implementation));
+    let server = hub::with_hub(server).build()?.and_listen(listener);
     server.run().await;
     Ok(())
 }

@@ -1,4 +1,35 @@
 //! The service against which clients in other languages are tried out, and its implementation.
+//!
+//! There are two services. `Interop`, here, has calls, streams, large bodies and pushes. `InteropHub`,
+//! in `hub.rs`, has what a server knows of all its clients:
+//!
+//! | to try | do |
+//! | --- | --- |
+//! | a topic (W-TOPIC-3, W-TOPIC-4) | `subscribe`, `publish` on another connection or the same |
+//! | its history | `subscribe(topic, 3)` for the last three items, `subscribe(topic, null, position)` |
+//! | going on where one was (W-TOPIC-2) | options 5 and 7 of the REQUEST of `subscribe` |
+//! | a gap that is known, one that is not | position 0 of a topic `short.…` after four items; another epoch |
+//! | slow readers (W-TOPIC-5 to W-TOPIC-7) | give no credit, and publish to `conflated.…` or `strict.…` |
+//! | credentials (W-AUTH-2, W-AUTH-8) | `whoami`, and `admin`, which only alice may call |
+//! | renewing one (W-AUTH-4, W-AUTH-5) | come with `brief-token`, and send it again in AUTH |
+//! | presence | `presence`, and other connections with other credentials; `users` |
+//! | VOLATILE (W-NOTE-4) | `hint`, and serve `InteropHubEvents.hint` |
+//! | resume (W-RESUME-6) | `interrupt`, whose answer comes over the next connection |
+//! | a new session, subscribing again (W-TOPIC-8) | `close` with 4104, say |
+//! | GOAWAY (W-DRAIN-2) | `send_away` |
+//!
+//! Topics are of texts, and keep 100 items; those that begin with `short.` keep three, with `live.`
+//! none. Of `conflated.` only the latest of each key waits for a slow reader, which is the text before
+//! the first `=`; a subscription to `strict.` ends when more than four items wait.
+//!
+//! | credential | who that is |
+//! | --- | --- |
+//! | none | `guest` |
+//! | `alice-token`, `alice-token-2` | `alice`, with the scope `admin` |
+//! | `bob-token` | `bob` |
+//! | `brief-token` | `carol`, for five seconds each time that it is said |
+//! | `unavailable-token` | nobody knows now (1013) |
+//! | any other | nobody (4100) |
 
 use std::time::Duration;
 

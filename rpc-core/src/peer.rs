@@ -216,6 +216,16 @@ impl Peer {
         });
     }
 
+    /// Drops the connection without a word, as a broken network does, and not the session: that goes on
+    /// when the client has come back, see [`Limits::resume_window`](crate::Limits::resume_window), and ends if it cannot. For trying out
+    /// what one's own program, or a client in another language, makes of it.
+    ///
+    /// What is sent from now on goes over the next connection: the answer of the handler that calls
+    /// this, too. Returns at once; does nothing while there is no connection.
+    pub fn interrupt(&self) {
+        self.with_session(|session| session.interrupt());
+    }
+
     /// Ends the connection: what was queued is still written if the peer reads, pending calls fail
     /// with `UNAVAILABLE`, running handlers are dropped. Returns at once; [`Peer::closed`] waits.
     pub fn close(&self, code: CloseCode, message: &str) {

@@ -121,7 +121,12 @@ fn the_examples_are_frames_and_mean_the_same_in_both_codecs() {
 /// W-ORD-1: the conversations of the document are those of the golden vectors.
 #[test]
 fn the_conversations_are_those_of_the_vectors() {
-    for name in ["conversation", "stream_conversation", "resume_conversation"] {
+    for name in [
+        "conversation",
+        "stream_conversation",
+        "topic_conversation",
+        "resume_conversation",
+    ] {
         assert_conversation(name);
     }
 }

@@ -141,7 +141,7 @@ impl Resolve for AnyMethod {
         }
         let kind = match name {
             "ChatEvents.kicked" => MethodKind::Notification,
-            "Chat.visitors" => MethodKind::ServerStreaming,
+            "Chat.visitors" | "Chat.follow" => MethodKind::ServerStreaming,
             "Chat.import" => MethodKind::ClientStreaming,
             "Chat.sum" => MethodKind::Bidirectional,
             _ => MethodKind::Unary,
@@ -199,9 +199,10 @@ fn packed(codec: Codec, frames: &[&Frame<'_>]) -> Vec<Vec<u8>> {
     batch.messages().map(<[u8]>::to_vec).collect()
 }
 
-const CONVERSATIONS: [&str; 3] = [
+const CONVERSATIONS: [&str; 4] = [
     "conversation.json",
     "stream_conversation.json",
+    "topic_conversation.json",
     "resume_conversation.json",
 ];
 
@@ -242,6 +243,10 @@ fn the_conversations_are_accepted_by_both_ends() {
         assert_eq!(calls, 4);
         assert_eq!(dialler.connection.in_flight(), (0, 0));
         assert_eq!(dialler.connection.peer_limits().stream_credit.bytes, 1000);
+
+        let (dialler, calls) = accepted("topic_conversation.json", codec);
+        assert_eq!(calls, 4);
+        assert_eq!(dialler.connection.in_flight(), (0, 0));
     }
 }
 

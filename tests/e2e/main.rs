@@ -2,6 +2,8 @@
 
 #[path = "../../examples/interop/contract.rs"]
 mod interop;
+#[path = "../../examples/interop/hub.rs"]
+mod interop_hub;
 #[path = "../relay/mod.rs"]
 mod relay;
 mod support;
@@ -13,6 +15,7 @@ mod connection_end;
 mod drain;
 mod errors;
 mod fate;
+mod foreign;
 mod heartbeat;
 mod herd;
 mod hooks;

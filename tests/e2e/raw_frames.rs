@@ -36,8 +36,10 @@ fn pack(value: &Value, out: &mut Vec<u8>) {
             out.push(0xdf);
             out.extend((entries.len() as u32).to_be_bytes());
             for (key, value) in entries {
-                let number: u64 = key.parse().unwrap();
-                pack(&number.into(), out);
+                match key.parse::<u64>() {
+                    Ok(number) => pack(&number.into(), out),
+                    Err(_) => pack(&key.as_str().into(), out),
+                }
                 pack(value, out);
             }
         }
@@ -71,7 +73,7 @@ pub fn message(codec: Codec, frames: &[Value]) -> Message {
     Message::binary(bytes)
 }
 
-/// As much of MessagePack as the server writes here. Payloads are left out.
+/// As much of MessagePack as the server writes here. Payloads are read as what they hold.
 fn unpack(bytes: &mut &[u8]) -> Value {
     fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(length);
@@ -102,7 +104,10 @@ fn unpack(bytes: &mut &[u8]) -> Value {
         'a' => (0..length).map(|_| unpack(bytes)).collect(),
         'm' => {
             let entry = |_| {
-                let key = unpack(bytes).to_string();
+                let key = match unpack(bytes) {
+                    Value::String(key) => key,
+                    key => key.to_string(),
+                };
                 (key, unpack(bytes))
             };
             Value::Object((0..length).map(entry).collect())
@@ -111,10 +116,10 @@ fn unpack(bytes: &mut &[u8]) -> Value {
             let text = take(bytes, length as usize);
             String::from_utf8(text.to_vec()).unwrap().into()
         }
-        _ => {
-            take(bytes, length as usize);
-            Value::Null
-        }
+        _ => match take(bytes, length as usize) {
+            [] => Value::Null,
+            mut body => unpack(&mut body),
+        },
     }
 }
 

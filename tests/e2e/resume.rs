@@ -1,6 +1,7 @@
 //! Sessions that outlive their connections.
 
 mod hostile;
+mod interrupted;
 pub mod ledger;
 pub mod process;
 

@@ -254,7 +254,7 @@ impl<T: Transport> Driver<T> {
             self.shared.lock().task = Some(cx.waker().clone());
             self.is_known = true;
         }
-        self.adopt();
+        self.adopt()?;
         self.check_time(cx)?;
         // What is queued is still written then, and nothing is added to it.
         let drained = self.shared.is_closing.load(Ordering::Relaxed) || self.read(cx)?;
@@ -349,8 +349,8 @@ impl<T: Transport> Driver<T> {
     ) -> Result<(), CloseReason> {
         let now = Instant::now();
         let mut state = self.shared.lock();
-        if state.has_handover {
-            // It came on a transport that the peer does not use any more, and comes again.
+        if state.has_handover || state.is_interrupted {
+            // It came on a transport that is not used any more, and comes again.
             return Ok(());
         }
         let received = state.connection.receive(
@@ -539,8 +539,8 @@ impl<T: Transport> Driver<T> {
             let mut state = shared.lock();
             state.now = None;
             state.is_blocked = false;
-            if state.has_handover {
-                // What is sent from now on belongs there.
+            if state.has_handover || state.is_interrupted {
+                // What is sent from now on belongs to the next one.
                 drop(state);
                 cx.waker().wake_by_ref();
                 return Ok(());

@@ -73,6 +73,8 @@ pub(crate) struct State {
     /// Whether another transport waits for the connection's task: nothing is read from the old one
     /// any more, and nothing written to it.
     pub(crate) has_handover: bool,
+    /// Whether this end has had enough of its transport: the same holds until it is dropped.
+    pub(crate) is_interrupted: bool,
     /// How often the session went on on another transport.
     pub(crate) resumes: u64,
     /// The time, while the connection's task is about to run.
@@ -108,6 +110,7 @@ impl Shared {
                 armed: None,
                 is_blocked: false,
                 has_handover: false,
+                is_interrupted: false,
                 resumes: 0,
                 now: None,
                 has_company: false,
@@ -240,6 +243,11 @@ impl Shared {
             state.connection.refuse_calls(&reason);
             state.close.get_or_insert(reason);
         });
+    }
+
+    /// Asks the connection's task to drop the transport.
+    pub(crate) fn interrupt(&self) {
+        self.wake_after(|state| state.is_interrupted = true);
     }
 
     /// This is a session of that line.

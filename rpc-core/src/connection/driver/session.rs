@@ -111,14 +111,19 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Takes over a transport on which the session goes on. Whatever was read from the one before
-    /// and not executed will come again.
-    pub(super) fn adopt(&mut self) {
+    /// and not executed will come again. It is an error if there is none, and the one that there is
+    /// was given up.
+    pub(super) fn adopt(&mut self) -> Result<(), CloseReason> {
         let mut state = self.shared.lock();
+        let is_interrupted = std::mem::take(&mut state.is_interrupted);
         if !std::mem::take(&mut state.has_handover) {
-            return;
+            return match self.transport {
+                Some(_) if is_interrupted => Err(lost("this end has dropped the connection")),
+                _ => Ok(()),
+            };
         }
         let Some(handover) = self.place.take() else {
-            return;
+            return Ok(());
         };
         state.is_blocked = false;
         let generation = state.resumes;
@@ -145,6 +150,7 @@ impl<T: Transport> Driver<T> {
             self.hello_deadline = Instant::now().checked_add(timeout);
         }
         self.shared.changed.notify_waiters();
+        Ok(())
     }
 
     fn forget_transport(&mut self) {
