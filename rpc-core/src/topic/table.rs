@@ -175,15 +175,14 @@ impl Register {
         let mut table = self.lock();
         table.sweep(Instant::now(), &mut gone);
         if !table.topics.contains_key(name) {
-            table.make_room(self.max_topics, &mut gone)?;
-            let declared = table.declared(name);
-            let (bounds, key) = match declared {
+            let (bounds, key) = match table.declared(name) {
                 Some(declared) => {
                     declared.item.check(name, item)?;
                     (declared.bounds, declared.key.clone())
                 }
                 None => (TopicSettings::<()>::default().bounds, Arc::new(()) as _),
             };
+            table.make_room(self.max_topics, &mut gone)?;
             let entry = Entry {
                 log: Arc::new(Log::new(bounds, self.budget.clone())),
                 item,

@@ -199,6 +199,16 @@ async fn topics_are_bounded_and_those_that_only_have_a_history_give_way() {
     assert_eq!(long.code(), Code::INVALID_ARGUMENT);
 }
 
+#[tokio::test]
+async fn a_topic_that_cannot_be_had_takes_nobodys_place() {
+    let hub = Hub::with_topic_limits(TopicLimits::default().max_topics(1));
+    hub.declare_topics("", TopicSettings::<u64>::default().history_items(1));
+    hub.topic("a").publish(&1_u64).unwrap();
+    let refused = hub.topic("b").publish(&"text".to_owned()).unwrap_err();
+    assert_eq!(refused.code(), Code::FAILED_PRECONDITION);
+    assert_eq!(hub.topic::<u64>("a").position().unwrap().offset, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_topic_is_there_as_long_as_its_history() {
     let age = std::time::Duration::from_secs(60);
