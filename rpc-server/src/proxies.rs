@@ -50,7 +50,10 @@ impl Proxies {
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all(self.header.name()).iter().rev();
-        let mut added = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        let mut added = lines.flat_map(|line| {
+            let mut rest = Some(line.to_str().unwrap_or_default());
+            std::iter::from_fn(move || self.header.last(&mut rest))
+        });
         while self.is_trusted(client) {
             let Some(before) = added.next().and_then(|entry| self.header.address(entry)) else {
                 break;
@@ -69,12 +72,27 @@ impl ProxyHeader {
         }
     }
 
+    /// Takes the last entry of a line.
+    fn last<'a>(self, rest: &mut Option<&'a str>) -> Option<&'a str> {
+        let line = (*rest)?;
+        let comma = match self {
+            ProxyHeader::XForwardedFor => line.rfind(','),
+            ProxyHeader::Forwarded => last_unquoted_comma(line),
+        };
+        let (before, entry) = match comma {
+            Some(comma) => (Some(&line[..comma]), &line[comma + 1..]),
+            None => (None, line),
+        };
+        *rest = before;
+        Some(entry)
+    }
+
     /// That of one entry.
     fn address(self, entry: &str) -> Option<IpAddr> {
         match self {
             ProxyHeader::XForwardedFor => address(entry.trim()),
             ProxyHeader::Forwarded => {
-                let pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
+                let pairs = unquoted_pairs(entry).filter_map(|pair| pair.split_once('='));
                 let mut nodes = pairs
                     .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
                     .map(|(_, node)| node.trim());
@@ -86,6 +104,40 @@ impl ProxyHeader {
             }
         }
     }
+}
+
+/// Where the last entry begins. Quotes are looked for from the end: there stands what a proxy has
+/// written, such as a host in quotes in which its client has put a comma, and no quote that a client
+/// has opened before that reaches into it.
+fn last_unquoted_comma(line: &str) -> Option<usize> {
+    let mut is_quoted = false;
+    for (at, byte) in line.bytes().enumerate().rev() {
+        let is_escaped = || {
+            let before = line[..at].bytes().rev();
+            before.take_while(|byte| *byte == b'\\').count() % 2 == 1
+        };
+        match byte {
+            b'"' if !is_escaped() => is_quoted = !is_quoted,
+            b',' if !is_quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What stands between the semicolons of an entry that are not in quotes.
+fn unquoted_pairs(entry: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    entry.split(move |char| {
+        match char {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ';' => return !is_quoted,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// An address, perhaps with a port; one of IPv6 may stand in brackets, and has to before a port.
@@ -199,6 +251,18 @@ mod tests {
             ),
             // A quote that a client has opened hides nothing of what the proxy adds.
             ("for=\"1.1.1.1, for=203.0.113.7", "203.0.113.7"),
+            // What a client has chosen stands in quotes of the proxy's own.
+            ("for=203.0.113.7;host=\"x,for=1.1.1.1;y\"", "203.0.113.7"),
+            ("for=203.0.113.7;host=\"x,y\"", "203.0.113.7"),
+            ("host=\"x;for=1.1.1.1\";for=203.0.113.7", "203.0.113.7"),
+            (
+                r#"for=203.0.113.7;host="x\",for=1.1.1.1;\\", for=10.1.2.3"#,
+                "203.0.113.7",
+            ),
+            (
+                "for=1.1.1.1;host=\"x, for=203.0.113.7;host=\"a,b\"",
+                "203.0.113.7",
+            ),
             ("for=1.1.1.1, for=_hidden", "10.0.0.1"),
             ("for=1.1.1.1, for=unknown", "10.0.0.1"),
             ("for=1.1.1.1, by=203.0.113.7", "10.0.0.1"),
