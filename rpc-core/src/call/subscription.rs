@@ -141,7 +141,8 @@ impl<T, E> Subscription<T, E> {
     /// Takes in what was published, or a marker that says that nothing is left to come before it.
     fn came(&mut self, published: Published<T>) -> Result<Option<Update<T>>, Status> {
         let Published { offset, value } = published;
-        let Some(ahead) = offset.checked_sub(self.position.offset + 1) else {
+        let expected = self.position.offset.checked_add(1);
+        let Some(ahead) = expected.and_then(|expected| offset.checked_sub(expected)) else {
             // A marker may say again where the subscription is.
             return match value {
                 None if offset == self.position.offset => Ok(None),
