@@ -110,11 +110,16 @@ impl<T, E> Subscription<T, E> {
         Ok(subscription)
     }
 
-    /// The place behind the last item that has come. A later subscription can begin there, see
-    /// [`TopicCall::since`](crate::TopicCall::since).
+    /// The place behind what was handed out last: an item, or a gap. A later subscription can begin
+    /// there, see [`TopicCall::since`](crate::TopicCall::since).
     #[must_use]
     pub fn position(&self) -> TopicPosition {
-        self.position
+        let mut position = self.position;
+        if let Some(Update::Item { offset, .. }) = &self.next {
+            // Only the gap before it was.
+            position.offset = offset - 1;
+        }
+        position
     }
 
     /// What the callee sent along when it accepted the call, the last time.
