@@ -59,7 +59,8 @@ pub enum Update<T> {
 /// An error is the last thing that comes: the method's own, also when it subscribes again; that the
 /// client was closed, or gives up; that the topic ends the subscription. Of a call whose arguments
 /// have more than 64 KiB nothing is kept, and it ends with its session; so does one of a server that
-/// subscribes at its client. It ends with `None` only when a callee that is not this library says so.
+/// subscribes at its client, and one whose client's next session has another codec. It ends with `None`
+/// only when a callee that is not this library says so.
 ///
 /// Items are taken when they are polled, and it subscribes again while it is polled. Dropping it
 /// cancels the call.
@@ -207,9 +208,14 @@ impl<T: DeserializeOwned, E: RpcError> Subscription<T, E> {
             Poll::Pending if self.has_moved() => {
                 // All that has come was taken. The rest comes there.
                 self.raw.cancel();
-                let moved = Status::new(Code::UNAVAILABLE, "the client has moved on");
-                self.returns_after(&moved);
-                return Poll::Ready(Step::Again);
+                let moved = Status::new(
+                    Code::UNAVAILABLE,
+                    "the client has moved on to where the subscription cannot follow it",
+                );
+                return Poll::Ready(match self.returns_after(&moved) {
+                    true => Step::Again,
+                    false => Step::End(Some(moved.into())),
+                });
             }
             Poll::Pending => return Poll::Pending,
         };
