@@ -24,7 +24,7 @@ use crate::{
     error::ConnectError,
     finishing::Finishing,
     link::{Link, Linked, link},
-    reconnect::{Attempt, Backoff, Hook, Next, after_end, is_final, jitter},
+    reconnect::{Attempt, Backoff, Hook, Next, Places, after_end, is_final, jitter},
     renewal::{TokenSource, keep_renewing},
 };
 
@@ -53,10 +53,11 @@ impl Dialler {
         &self,
         number: u32,
         turn: usize,
+        elsewhere: Option<Endpoint>,
         codec: Codec,
     ) -> Result<Linked, ConnectError> {
-        self.dial_at(number, self.endpoint(turn), &[codec], true)
-            .await
+        let endpoint = elsewhere.unwrap_or_else(|| self.endpoint(turn));
+        self.dial_at(number, endpoint, &[codec], true).await
     }
 
     async fn dial_at(
@@ -192,6 +193,8 @@ pub(crate) struct Upkeep {
     pub(crate) attempts: u32,
     /// Which endpoint is next.
     pub(crate) turn: usize,
+    /// Where the session is, if its client was sent there.
+    pub(crate) elsewhere: Option<Endpoint>,
     pub(crate) ready_since: Instant,
     /// Which session it is.
     pub(crate) number: u64,
@@ -242,19 +245,24 @@ impl Upkeep {
     async fn resume(&mut self) -> Result<(), Over> {
         self.state.send_replace(ClientState::Suspended);
         self.note_end();
+        let mut places = Places::new(self.elsewhere.clone());
         loop {
             let attempt = self.attempts;
             let delay = self.next_delay();
+            let elsewhere = places.next();
             // The session may end meanwhile: its time runs out, or nobody needs it any more.
             let dialled = tokio::select! {
                 reason = self.session.ended() => return self.replace(reason).await,
                 dialled = async {
                     sleep(delay).await;
-                    self.dialler.dial_again(attempt, self.turn, self.codec).await
+                    let elsewhere = elsewhere.clone();
+                    self.dialler.dial_again(attempt, self.turn, elsewhere, self.codec).await
                 } => dialled,
             };
             let linked = match dialled {
                 Ok(linked) => linked,
+                // There are the others.
+                Err(_) if elsewhere.is_some() => continue,
                 Err(error) => {
                     self.turn += 1;
                     if self.is_final(&error) {
@@ -266,6 +274,7 @@ impl Upkeep {
                     continue;
                 }
             };
+            self.elsewhere = elsewhere;
             self.info = linked.info;
             if let Some(token) = linked.token {
                 self.token = Some(token.clone());
@@ -344,6 +353,7 @@ impl Upkeep {
             match connected {
                 Ok((session, codec)) => {
                     self.codec = codec;
+                    self.elsewhere = elsewhere;
                     return self.follow(session, reason);
                 }
                 Err(error) => {
@@ -368,6 +378,7 @@ impl Upkeep {
             backoff,
             codec: self.codec,
             turn: self.turn,
+            elsewhere: self.elsewhere.clone(),
         };
         self.drivers.spawn(finishing.run());
         let mut elsewhere = going.url.map(Endpoint::from);
@@ -397,6 +408,7 @@ impl Upkeep {
             match connected {
                 Ok((session, codec)) => {
                     self.codec = codec;
+                    self.elsewhere = elsewhere;
                     return self.follow(session, nobody_left());
                 }
                 Err(error) => {
