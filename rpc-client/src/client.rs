@@ -217,6 +217,7 @@ impl ClientBuilder {
             token: None,
             attempts: 0,
             turn: 0,
+            elsewhere: None,
             ready_since: Instant::now(),
             number: 1,
         };

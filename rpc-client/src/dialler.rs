@@ -46,10 +46,11 @@ impl Dialler {
         &self,
         number: u32,
         turn: usize,
+        elsewhere: Option<Endpoint>,
         codec: Codec,
     ) -> Result<Linked, ConnectError> {
-        self.dial_at(number, self.endpoint(turn), &[codec], true)
-            .await
+        let endpoint = elsewhere.unwrap_or_else(|| self.endpoint(turn));
+        self.dial_at(number, endpoint, &[codec], true).await
     }
 
     async fn dial_at(

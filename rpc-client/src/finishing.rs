@@ -14,8 +14,9 @@ use wirecall_core::{
 
 use crate::{
     dialler::{Dialler, Unopened},
+    endpoint::Endpoint,
     link::{Link, Linked},
-    reconnect::{Backoff, is_final},
+    reconnect::{Backoff, Places, is_final},
 };
 
 /// Keeps such a session connected, beside the next one to which all new calls go.
@@ -26,12 +27,15 @@ pub(crate) struct Finishing {
     pub(crate) codec: Codec,
     /// Which endpoint it is at.
     pub(crate) turn: usize,
+    /// Or where else its client was sent.
+    pub(crate) elsewhere: Option<Endpoint>,
 }
 
 impl Finishing {
     /// Until the session has ended: as a rule since nothing is in flight any more.
     pub(crate) async fn run(mut self) {
         let mut attempts = 0;
+        let mut places = Places::new(self.elsewhere.clone());
         loop {
             match self.session.changed().await {
                 SessionChange::Ended(_) => break,
@@ -39,8 +43,11 @@ impl Finishing {
                 _ => continue,
             }
             let delay = self.backoff.delay(attempts);
-            match self.go_on(attempts, delay).await {
-                true => attempts = 0,
+            match self.go_on(attempts, delay, places.next()).await {
+                true => {
+                    attempts = 0;
+                    places = Places::new(self.elsewhere.clone());
+                }
                 false => attempts = attempts.saturating_add(1),
             }
         }
@@ -48,11 +55,12 @@ impl Finishing {
     }
 
     /// One attempt to go on on another connection.
-    async fn go_on(&mut self, attempt: u32, delay: Duration) -> bool {
+    async fn go_on(&mut self, attempt: u32, delay: Duration, elsewhere: Option<Endpoint>) -> bool {
+        let is_elsewhere = elsewhere.is_some();
         let dialled = async {
             sleep(delay).await;
             self.dialler
-                .dial_again(attempt, self.turn, self.codec)
+                .dial_again(attempt, self.turn, elsewhere, self.codec)
                 .await
         };
         let dialled = tokio::select! {
@@ -67,6 +75,8 @@ impl Finishing {
                 }
                 self.session.reconnect(linked.link).is_ok() && self.session.resumed().await
             }
+            // There are the others.
+            Err(_) if is_elsewhere => false,
             Err(error) => {
                 self.turn += 1;
                 if self.dialler.endpoints.len() == 1 && is_final(&error, self.dialler.has_hook()) {

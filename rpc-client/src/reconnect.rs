@@ -185,6 +185,28 @@ pub(crate) fn is_final(error: &ConnectError, has_hook: bool) -> bool {
     }
 }
 
+/// Where a session is looked for: where it is, if its client was sent there, and at the client's own
+/// endpoints, in turn. One of these may be how to get there, or have another session.
+pub(crate) struct Places {
+    elsewhere: Option<Endpoint>,
+    was_elsewhere: bool,
+}
+
+impl Places {
+    pub(crate) fn new(elsewhere: Option<Endpoint>) -> Self {
+        Places {
+            elsewhere,
+            was_elsewhere: false,
+        }
+    }
+
+    /// The next one; nothing for that of the client's own whose turn it is.
+    pub(crate) fn next(&mut self) -> Option<Endpoint> {
+        self.was_elsewhere = !self.was_elsewhere;
+        self.elsewhere.clone().filter(|_| self.was_elsewhere)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

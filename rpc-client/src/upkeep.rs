@@ -21,7 +21,7 @@ use crate::{
     error::ConnectError,
     finishing::Finishing,
     link::{Link, Linked},
-    reconnect::{Backoff, Next, after_end, is_final, jitter},
+    reconnect::{Backoff, Next, Places, after_end, is_final, jitter},
     renewal::keep_renewing,
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Upkeep {
     pub(crate) attempts: u32,
     /// Which endpoint is next.
     pub(crate) turn: usize,
+    /// Where the session is, if its client was sent there.
+    pub(crate) elsewhere: Option<Endpoint>,
     pub(crate) ready_since: Instant,
     /// Which session it is.
     pub(crate) number: u64,
@@ -94,19 +96,24 @@ impl Upkeep {
     async fn resume(&mut self) -> Result<(), Over> {
         self.state.send_replace(ClientState::Suspended);
         self.note_end();
+        let mut places = Places::new(self.elsewhere.clone());
         loop {
             let attempt = self.attempts;
             let delay = self.next_delay();
+            let elsewhere = places.next();
             // The session may end meanwhile: its time runs out, or nobody needs it any more.
             let dialled = tokio::select! {
                 reason = self.session.ended() => return self.replace(reason).await,
                 dialled = async {
                     sleep(delay).await;
-                    self.dialler.dial_again(attempt, self.turn, self.codec).await
+                    let elsewhere = elsewhere.clone();
+                    self.dialler.dial_again(attempt, self.turn, elsewhere, self.codec).await
                 } => dialled,
             };
             let linked = match dialled {
                 Ok(linked) => linked,
+                // There are the others.
+                Err(_) if elsewhere.is_some() => continue,
                 Err(error) => {
                     self.turn += 1;
                     if self.is_final(&error) {
@@ -118,6 +125,7 @@ impl Upkeep {
                     continue;
                 }
             };
+            self.elsewhere = elsewhere;
             self.info = linked.info;
             if let Some(token) = linked.token {
                 self.token = Some(token.clone());
@@ -200,6 +208,7 @@ impl Upkeep {
             backoff,
             codec: self.codec,
             turn: self.turn,
+            elsewhere: self.elsewhere.clone(),
         };
         self.drivers.spawn(finishing.run());
         let mut elsewhere = going.url.map(Endpoint::from);
@@ -248,6 +257,7 @@ impl Upkeep {
         match connected {
             Ok((session, codec)) => {
                 self.codec = codec;
+                self.elsewhere = elsewhere.take();
                 Ok(Some(session))
             }
             Err(error) => {

@@ -145,11 +145,13 @@ impl Lifecycle {
 
     /// Whether the session may begin.
     pub(crate) fn admission(&self, session: &Peer) -> Admission {
-        // From now on its end is told.
-        self.0.lock().is_known = true;
         self.0.hub.announce(session.session_id());
-        let (hooks, session) = (self.0.hooks.clone(), session.clone());
-        Box::pin(async move { hooks.connected(&session).await })
+        let (inner, session) = (self.0.clone(), session.clone());
+        Box::pin(async move {
+            // From now on its end is told.
+            inner.lock().is_known = true;
+            inner.hooks.connected(&session).await
+        })
     }
 
     /// Something has changed: has a task tell it, unless one does.
@@ -213,6 +215,8 @@ impl Inner {
     fn next(&self) -> Option<Next> {
         let mut progress = self.lock();
         if let Some(ended) = progress.ended.take() {
+            // Nothing is told behind it.
+            progress.was_told_away = progress.is_away;
             return Some(Next::Ended(ended));
         }
         // This goes on until nothing is left, and whoever comes then begins anew.

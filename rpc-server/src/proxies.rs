@@ -50,7 +50,10 @@ impl Proxies {
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all(self.header.name()).iter().rev();
-        let mut added = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        let mut added = lines.flat_map(|line| {
+            let mut rest = Some(line.as_bytes());
+            std::iter::from_fn(move || self.header.last(&mut rest))
+        });
         while self.is_trusted(client) {
             let Some(before) = added.next().and_then(|entry| self.header.address(entry)) else {
                 break;
@@ -69,12 +72,30 @@ impl ProxyHeader {
         }
     }
 
+    /// Takes the last entry of a line.
+    ///
+    /// Of bytes: what a client has put before it may be no text.
+    fn last<'a>(self, rest: &mut Option<&'a [u8]>) -> Option<&'a [u8]> {
+        let line = (*rest)?;
+        let comma = match self {
+            ProxyHeader::XForwardedFor => line.iter().rposition(|byte| *byte == b','),
+            ProxyHeader::Forwarded => last_unquoted_comma(line),
+        };
+        let (before, entry) = match comma {
+            Some(comma) => (Some(&line[..comma]), &line[comma + 1..]),
+            None => (None, line),
+        };
+        *rest = before;
+        Some(entry)
+    }
+
     /// That of one entry.
-    fn address(self, entry: &str) -> Option<IpAddr> {
+    fn address(self, entry: &[u8]) -> Option<IpAddr> {
+        let entry = str::from_utf8(entry).ok()?;
         match self {
             ProxyHeader::XForwardedFor => address(entry.trim()),
             ProxyHeader::Forwarded => {
-                let pairs = entry.split(';').filter_map(|pair| pair.split_once('='));
+                let pairs = unquoted_pairs(entry).filter_map(|pair| pair.split_once('='));
                 let mut nodes = pairs
                     .filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
                     .map(|(_, node)| node.trim());
@@ -86,6 +107,40 @@ impl ProxyHeader {
             }
         }
     }
+}
+
+/// Where the last entry begins. Quotes are looked for from the end: there stands what a proxy has
+/// written, such as a host in quotes in which its client has put a comma, and no quote that a client
+/// has opened before that reaches into it.
+fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
+    let mut is_quoted = false;
+    for (at, byte) in line.iter().enumerate().rev() {
+        let is_escaped = || {
+            let before = line[..at].iter().rev();
+            before.take_while(|byte| **byte == b'\\').count() % 2 == 1
+        };
+        match byte {
+            b'"' if !is_escaped() => is_quoted = !is_quoted,
+            b',' if !is_quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What stands between the semicolons of an entry that are not in quotes.
+fn unquoted_pairs(entry: &str) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    entry.split(move |char| {
+        match char {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ';' => return !is_quoted,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// An address, perhaps with a port; one of IPv6 may stand in brackets, and has to before a port.
@@ -177,11 +232,35 @@ mod tests {
         // As far as the last proxy goes.
         let lines = ["1.1.1.1, ?, 10.7.7.7"];
         assert_eq!(client(&proxies, "10.0.0.1", &lines), "10.7.7.7");
-        let mut headers = HeaderMap::new();
-        let value = ::http::HeaderValue::from_bytes(b"1.1.1.1, \xff").unwrap();
-        headers.append("x-forwarded-for", value);
-        let peer = "10.0.0.1".parse().unwrap();
-        assert_eq!(proxies.client(peer, &headers), peer);
+    }
+
+    /// Or a client could say with it that it is the proxy.
+    #[test]
+    fn what_is_no_text_hides_nothing_of_what_a_proxy_adds() {
+        for (header, lines) in [
+            (
+                ProxyHeader::XForwardedFor,
+                [
+                    (&b"1.1.1.1, \xff"[..], "10.0.0.1"),
+                    (b"\xff, 203.0.113.7", "203.0.113.7"),
+                ],
+            ),
+            (
+                ProxyHeader::Forwarded,
+                [
+                    (b"for=1.1.1.1, for=\xff", "10.0.0.1"),
+                    (b"for=\xff, for=203.0.113.7", "203.0.113.7"),
+                ],
+            ),
+        ] {
+            let proxies = proxies(header);
+            for (line, expected) in lines {
+                let value = ::http::HeaderValue::from_bytes(line).unwrap();
+                let headers = [(header.name(), value)].into_iter().collect();
+                let client = proxies.client("10.0.0.1".parse().unwrap(), &headers);
+                assert_eq!(client.to_string(), expected);
+            }
+        }
     }
 
     #[test]
@@ -199,6 +278,18 @@ mod tests {
             ),
             // A quote that a client has opened hides nothing of what the proxy adds.
             ("for=\"1.1.1.1, for=203.0.113.7", "203.0.113.7"),
+            // What a client has chosen stands in quotes of the proxy's own.
+            ("for=203.0.113.7;host=\"x,for=1.1.1.1;y\"", "203.0.113.7"),
+            ("for=203.0.113.7;host=\"x,y\"", "203.0.113.7"),
+            ("host=\"x;for=1.1.1.1\";for=203.0.113.7", "203.0.113.7"),
+            (
+                r#"for=203.0.113.7;host="x\",for=1.1.1.1;\\", for=10.1.2.3"#,
+                "203.0.113.7",
+            ),
+            (
+                "for=1.1.1.1;host=\"x, for=203.0.113.7;host=\"a,b\"",
+                "203.0.113.7",
+            ),
             ("for=1.1.1.1, for=_hidden", "10.0.0.1"),
             ("for=1.1.1.1, for=unknown", "10.0.0.1"),
             ("for=1.1.1.1, by=203.0.113.7", "10.0.0.1"),

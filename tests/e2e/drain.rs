@@ -55,6 +55,37 @@ fn at_once(grace: Duration) -> Drain {
 
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The one that has sent it there is gone.
+#[tokio::test]
+async fn a_session_goes_on_where_its_client_was_sent() {
+    for codec in Codec::ALL {
+        let (address, _, handle) = start(Limits::default()).await;
+        let (other, book, staying) = start(Limits::default()).await;
+        let relay = Relay::start(other).await;
+        let client = client(address, codec).await;
+        let url = format!("ws://{}", relay.addr());
+        let draining = drain(&handle, at_once(GRACE).url(url)).await;
+        soon(draining).await.unwrap();
+        let ledger = LedgerClient::new(&client);
+        for number in 1..=3 {
+            let call = ledger.book(number, 300).start();
+            until_entered(&book, number).await;
+            let connections = relay.connections();
+            if number == 3 {
+                // Also if that takes more than one attempt.
+                relay.set(Fault::Refuse);
+            }
+            relay.cut();
+            soon(relay.wait_for_connections(connections + 1)).await;
+            relay.heal();
+            assert_eq!(soon(call).await, Ok(number));
+            assert_eq!(book.entered(number), 1);
+        }
+        assert_eq!(staying.sessions(), 1);
+        idle(&client).await;
+    }
+}
+
 /// The status that a GET is answered with.
 async fn status(address: SocketAddr, path: &str) -> u16 {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -381,6 +381,56 @@ async fn a_break_that_is_over_before_its_turn_is_not_told() {
     assert!(count("resumed") <= 1, "{said:?}");
 }
 
+/// What has changed while a hook ran is not told behind the end.
+#[tokio::test]
+async fn the_end_is_told_last() {
+    for comes_back in [true, false] {
+        let permits = Arc::new(Semaphore::new(0));
+        let (hooks, mut log) = Hooks::new();
+        let held = if comes_back { "suspended" } else { "resumed" };
+        let hooks = hooks.before(held, Before::Wait(permits.clone()));
+        let (address, handle, running) = run(shop(hooks)).await;
+        let relay = Relay::start(address).await;
+        let client = visit(relay.addr(), Codec::MessagePack).await;
+        log.says("connected").await;
+        relay.set(Fault::Refuse);
+        relay.cut();
+        log.says("suspended").await;
+        relay.heal();
+        assert_eq!(soon(ShopClient::new(&client).add("tea")).await, Ok(1));
+        if !comes_back {
+            log.says("resumed").await;
+            relay.set(Fault::Refuse);
+            relay.cut();
+            suspended(&handle).await;
+        }
+        handle.stop();
+        soon(async {
+            while handle.sessions() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        permits.add_permits(1);
+        log.says(&format!("{held} has ended")).await;
+        log.says("ended 1001").await;
+        soon(running).await.unwrap();
+        log.says_nothing();
+        drop(client);
+    }
+}
+
+/// Waits until the server's session waits for its client.
+async fn suspended(handle: &ServerHandle) {
+    let hub = handle.hub();
+    soon(async {
+        while !hub.all().peers().iter().all(Peer::is_suspended) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_server_that_leaves_waits_for_the_hooks() {
     for drains in [true, false] {

@@ -59,7 +59,8 @@ pub enum Update<T> {
 /// An error is the last thing that comes: the method's own, also when it subscribes again; that the
 /// client was closed, or gives up; that the topic ends the subscription. Of a call whose arguments
 /// have more than 64 KiB nothing is kept, and it ends with its session; so does one of a server that
-/// subscribes at its client. It ends with `None` only when a callee that is not this library says so.
+/// subscribes at its client, and one whose client's next session has another codec. It ends with `None`
+/// only when a callee that is not this library says so.
 ///
 /// Items are taken when they are polled, and it subscribes again while it is polled. Dropping it
 /// cancels the call.
@@ -110,11 +111,16 @@ impl<T, E> Subscription<T, E> {
         Ok(subscription)
     }
 
-    /// The place behind the last item that has come. A later subscription can begin there, see
-    /// [`TopicCall::since`](crate::TopicCall::since).
+    /// The place behind what was handed out last: an item, or a gap. A later subscription can begin
+    /// there, see [`TopicCall::since`](crate::TopicCall::since).
     #[must_use]
     pub fn position(&self) -> TopicPosition {
-        self.position
+        let mut position = self.position;
+        if let Some(Update::Item { offset, .. }) = &self.next {
+            // Only the gap before it was.
+            position.offset = offset - 1;
+        }
+        position
     }
 
     /// What the callee sent along when it accepted the call, the last time.
@@ -141,7 +147,8 @@ impl<T, E> Subscription<T, E> {
     /// Takes in what was published, or a marker that says that nothing is left to come before it.
     fn came(&mut self, published: Published<T>) -> Result<Option<Update<T>>, Status> {
         let Published { offset, value } = published;
-        let Some(ahead) = offset.checked_sub(self.position.offset + 1) else {
+        let expected = self.position.offset.checked_add(1);
+        let Some(ahead) = expected.and_then(|expected| offset.checked_sub(expected)) else {
             // A marker may say again where the subscription is.
             return match value {
                 None if offset == self.position.offset => Ok(None),
@@ -201,9 +208,14 @@ impl<T: DeserializeOwned, E: RpcError> Subscription<T, E> {
             Poll::Pending if self.has_moved() => {
                 // All that has come was taken. The rest comes there.
                 self.raw.cancel();
-                let moved = Status::new(Code::UNAVAILABLE, "the client has moved on");
-                self.returns_after(&moved);
-                return Poll::Ready(Step::Again);
+                let moved = Status::new(
+                    Code::UNAVAILABLE,
+                    "the client has moved on to where the subscription cannot follow it",
+                );
+                return Poll::Ready(match self.returns_after(&moved) {
+                    true => Step::Again,
+                    false => Step::End(Some(moved.into())),
+                });
             }
             Poll::Pending => return Poll::Pending,
         };

@@ -507,4 +507,65 @@ mod tests {
             assert_eq!(taken, messages(codec, 60_000));
         }
     }
+
+    /// Each frame comes out once, in order, and is counted, whatever the sizes and whoever takes.
+    #[test]
+    fn whatever_is_put_in_comes_out_in_order() {
+        for codec in Codec::ALL {
+            for seed in 1_u64..100 {
+                let mut state = seed;
+                let mut random = move |end: u64| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state % end
+                };
+                let mut packer = Packer::new(codec);
+                packer.limit_messages([300, 70_000, 1 << 20][seed as usize % 3]);
+                let (mut pushed, mut taken, mut counted) = (Vec::new(), String::new(), 0);
+                let mut batch = Batch::default();
+                for _ in 0..200 {
+                    match random(4) {
+                        0 => drop(packer.take_message(&mut batch)),
+                        1 if random(3) == 0 => packer.take(&mut batch),
+                        _ => {
+                            let size = random(6).pow(random(7) as u32);
+                            let frame = format!("[14,\"{}\",{size}]", "x".repeat(size as usize));
+                            let is_counted = random(2) == 0;
+                            counted += u64::from(is_counted);
+                            packer.push_encoded(frame.as_bytes(), is_counted);
+                            pushed.push(frame);
+                        }
+                    }
+                    if random(5) == 0 {
+                        take_over(codec, &mut batch, &mut taken);
+                        packer.give_back_buffer();
+                    }
+                }
+                packer.take(&mut batch);
+                take_over(codec, &mut batch, &mut taken);
+                assert_eq!(taken, pushed.concat(), "{codec:?} {seed}");
+                assert_eq!((packer.len(), packer.is_empty()), (0, true));
+                assert_eq!(packer.next_counted(), counted + 1);
+                assert!(packer.has_taken(counted) && !packer.has_taken(counted + 1));
+            }
+        }
+    }
+
+    /// Takes the frames out of their messages.
+    fn take_over(codec: Codec, batch: &mut Batch, taken: &mut String) {
+        for (message, counted) in batch.counted_messages(0) {
+            let message = std::str::from_utf8(message).unwrap();
+            match codec {
+                Codec::Json if message.starts_with("[[") => {
+                    let frames: Vec<&serde_json::value::RawValue> =
+                        serde_json::from_str(message).unwrap();
+                    assert!(counted as usize <= frames.len());
+                    taken.extend(frames.iter().map(|frame| frame.get()));
+                }
+                _ => taken.push_str(message),
+            }
+        }
+        batch.clear();
+    }
 }

@@ -282,6 +282,18 @@ mod tests {
         protocol::{CallId, Frame, Head, packer::Packer},
     };
 
+    struct Random(u64);
+
+    impl Random {
+        /// By xorshift.
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % end
+        }
+    }
+
     /// Sends a message with so many frames of two bytes and more.
     fn send(replay: &mut Replay, frames: u64) -> Vec<u8> {
         let mut packer = Packer::new(Codec::MessagePack);
@@ -360,6 +372,56 @@ mod tests {
         send(&mut replay, 1);
         replay.acknowledge(replay.sent()).unwrap();
         assert!(replay.blocks.is_empty(), "given back when traffic is light");
+    }
+
+    /// Held against a list of messages, whatever comes in which order.
+    #[test]
+    fn whatever_is_sent_acknowledged_and_sent_again_nothing_is_skipped_or_doubled() {
+        for seed in 1..200 {
+            let mut random = Random(seed);
+            let mut replay = Replay::default();
+            replay.set_limit(usize::MAX);
+            // Behind which count each message is, and those that are to be sent again.
+            let mut kept: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+            let mut again: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+            for _ in 0..300 {
+                match random.below(6) {
+                    // As the outbox does, which sends nothing new before all has been sent again.
+                    0..3 if !replay.is_restarted() => {
+                        let before = replay.sent();
+                        let frames = 1 + random.below(4).pow(6);
+                        kept.push_back((before, send(&mut replay, frames)));
+                    }
+                    0..4 => {
+                        let acknowledged = random.below(kept.len() as u64 + 1) as usize;
+                        let count = kept.get(acknowledged).map_or(replay.sent(), |next| next.0);
+                        replay.acknowledge(count).unwrap();
+                        kept.drain(..acknowledged);
+                        again.retain(|(before, _)| *before >= count);
+                    }
+                    4 => {
+                        let count = kept.front().map_or(replay.sent(), |first| first.0);
+                        replay.restart(count).unwrap();
+                        again = kept.clone();
+                    }
+                    _ => {
+                        let mut batch = Batch::default();
+                        replay.take(&mut batch, 1 + random.below(40_000) as usize);
+                        for message in batch.messages() {
+                            assert_eq!(again.pop_front().unwrap().1, message, "{seed}");
+                        }
+                        assert_eq!(replay.is_restarted(), !again.is_empty(), "{seed}");
+                    }
+                }
+                let bytes: usize = kept.iter().map(|(_, message)| message.len()).sum();
+                assert_eq!(replay.bytes, bytes, "{seed}");
+                let behind: Vec<_> = replay.messages_behind(0).collect();
+                assert!(
+                    behind.iter().eq(kept.iter().map(|(_, message)| message)),
+                    "{seed}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,14 @@ impl Budget {
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
+
+    /// How much has to go before there is plenty again. Nothing as long as some is left.
+    pub(super) fn excess(&self) -> usize {
+        match self.used() {
+            used if used > self.limit - self.limit / 16 => used - (self.limit - self.limit / 8),
+            _ => 0,
+        }
+    }
 }
 
 /// The last items of a topic, the newest one at the end. Their offsets follow each other.
@@ -97,6 +105,10 @@ impl History {
 
     pub(super) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// When all of it will be too old, if ever. Nothing for an empty one.

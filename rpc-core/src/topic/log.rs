@@ -208,6 +208,15 @@ impl Log {
         state.history.ends()
     }
 
+    /// Whether a history is kept.
+    pub(super) fn has_history(&self) -> bool {
+        self.bounds.history_items > 0
+    }
+
+    pub(super) fn history_bytes(&self) -> usize {
+        self.lock().history.bytes()
+    }
+
     fn wanted(&self) -> Codecs {
         Codecs::from_bits(self.wanted.load(Ordering::Acquire))
     }

@@ -76,9 +76,11 @@ impl<T> Topic<T> {
     where
         T: Serialize,
     {
-        let log = self.lease()?.log();
+        let lease = self.lease()?;
         let key = self.key.as_ref().map(|key| key(item));
         let key = key.transpose().map_err(|error| not_encoded(&error))?;
+        lease.make_room();
+        let log = lease.log();
         log.publish(key, |draft, wanted| draft.encode(item, wanted))
             .map_err(|error| not_encoded(&error))
     }

@@ -12,7 +12,9 @@ use crate::body::{self, BodyError, Codec};
 /// [`Gap`](crate::Update::Gap) by this subscriber, and by no other.
 ///
 /// Up to [`TopicSettings::queue_items`] items wait for a subscriber before anything is left out: a
-/// burst alone leaves nobody behind.
+/// burst alone leaves nobody behind. While it still reads the history, as with
+/// [`TopicPressure::CatchUp`] and after [`Topic::last`](crate::Topic::last), what is left out is what
+/// that has no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicPressure {
@@ -171,8 +173,9 @@ pub struct TopicLimits {
     /// How many topics there may be, whose names clients may have chosen. When there are as many,
     /// one that nobody holds, and that is there only for its history, gives way. 100,000.
     pub max_topics: usize,
-    /// How many bytes of history all of them may keep together. When they have as many, a topic's
-    /// own oldest items give way to its new ones. 256 MiB.
+    /// How many bytes of history all of them may keep together. When they have almost as many, topics
+    /// give way that nobody holds, and that are there only for their histories; where there are none, a
+    /// topic's own oldest items give way to its new ones. 256 MiB.
     pub max_history_bytes: usize,
 }
 

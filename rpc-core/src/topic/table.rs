@@ -82,11 +82,24 @@ pub(super) struct Lease {
     log: Arc<Log>,
     name: Arc<str>,
     register: Weak<Register>,
+    budget: Arc<Budget>,
 }
 
 impl Lease {
     pub(super) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Before something is published: sees to it that there is room for it in the history, as long as
+    /// others are there that nobody holds.
+    #[inline]
+    pub(super) fn make_room(&self) {
+        if self.log.has_history()
+            && self.budget.excess() > 0
+            && let Some(register) = self.register.upgrade()
+        {
+            register.shrink();
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -175,15 +188,14 @@ impl Register {
         let mut table = self.lock();
         table.sweep(Instant::now(), &mut gone);
         if !table.topics.contains_key(name) {
-            table.make_room(self.max_topics, &mut gone)?;
-            let declared = table.declared(name);
-            let (bounds, key) = match declared {
+            let (bounds, key) = match table.declared(name) {
                 Some(declared) => {
                     declared.item.check(name, item)?;
                     (declared.bounds, declared.key.clone())
                 }
                 None => (TopicSettings::<()>::default().bounds, Arc::new(()) as _),
             };
+            table.make_room(self.max_topics, &mut gone)?;
             let entry = Entry {
                 log: Arc::new(Log::new(bounds, self.budget.clone())),
                 item,
@@ -209,6 +221,7 @@ impl Register {
                     log: entry.log.clone(),
                     name,
                     register: Arc::downgrade(self),
+                    budget: self.budget.clone(),
                 });
                 entry.lease = Arc::downgrade(&lease);
                 lease
@@ -257,6 +270,24 @@ impl Register {
         };
         entry.idle = Some(place);
         idle.insert(place, name.clone());
+    }
+
+    /// Topics that are there only for their histories give way while those together take too much.
+    /// Who publishes does not wait for the table: somebody else does it later.
+    #[cold]
+    fn shrink(&self) {
+        let mut gone = Vec::new();
+        let Ok(mut table) = self.table.try_lock() else {
+            return;
+        };
+        let excess = self.budget.excess();
+        let mut freed = 0;
+        while freed < excess && !table.idle.is_empty() {
+            let before = gone.len();
+            table.pop_idle(&mut gone);
+            let histories = gone[before..].iter().map(|entry| entry.log.history_bytes());
+            freed += histories.sum::<usize>();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

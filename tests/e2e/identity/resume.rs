@@ -13,7 +13,7 @@ use super::{
     welcomed,
 };
 use crate::{
-    raw_client::{closed, open, send_text},
+    raw_client::{closed, frames, open, open_with, send_text},
     relay::Relay,
     support::{dial, soon, start},
 };
@@ -75,6 +75,61 @@ async fn another_user_gets_a_session_of_their_own() {
     assert_eq!(welcome[1]["23"], 1, "{welcome}");
     send_text(&mut socket, &request(3, "whoami")).await;
     assert_eq!(answer(&mut socket, 3).await, "alice");
+}
+
+/// W-DRAIN-4: not even one who has somebody else's session token.
+#[tokio::test]
+async fn while_a_server_drains_a_session_goes_on_for_its_own_user_alone() {
+    let server = desk().authenticator(tokens()).bind("127.0.0.1:0").await;
+    let server = server.unwrap();
+    let (address, handle) = (server.local_addr().unwrap(), server.handle());
+    tokio::spawn(server.run());
+    let (socket, welcome) = welcomed(address, "[0,{\"19\":65536,\"35\":\"alice's\"}]").await;
+    let token = welcome[1]["21"].as_str().unwrap().to_owned();
+    drop(socket);
+    let draining = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.drain(Drain::within(Duration::from_secs(60))).await }
+    });
+    soon(async {
+        while handle.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let offered = (
+        "sec-websocket-protocol",
+        "wirecall.v1+json, wirecall.resume",
+    );
+    let hello = |credential: &str| {
+        format!("[0,{{\"19\":65536,\"21\":\"{token}\",\"23\":0,\"25\":0{credential}}}]")
+    };
+    for (header, credential, code) in [
+        (None, ",\"35\":\"bob's\"", 1001),
+        (Some("Bearer bob's"), "", 1001),
+        // What is said in HELLO counts.
+        (Some("Bearer alice's"), ",\"35\":\"bob's\"", 1001),
+        (None, "", 4100),
+        (None, ",\"35\":\"nobody's\"", 4100),
+    ] {
+        let header = header.map(|bearer| ("authorization", bearer));
+        let headers: Vec<_> = header.into_iter().chain([offered]).collect();
+        let (mut socket, _) = open_with(address, &headers).await;
+        send_text(&mut socket, &hello(credential)).await;
+        assert_eq!(
+            closed(&mut socket).await.0,
+            code,
+            "{headers:?} {credential}"
+        );
+    }
+    assert_eq!(handle.sessions(), 1);
+    let (mut socket, _) = open_with(address, &[offered]).await;
+    send_text(&mut socket, &hello(",\"35\":\"alice's too\"")).await;
+    let welcome = frames(&mut socket).await.remove(0);
+    assert_eq!((&welcome[0], welcome[1].get("29")), (&1.into(), None));
+    handle.stop();
+    assert_eq!(closed(&mut socket).await.0, 1001);
+    soon(draining).await.unwrap();
 }
 
 #[tokio::test]

@@ -199,6 +199,37 @@ async fn topics_are_bounded_and_those_that_only_have_a_history_give_way() {
     assert_eq!(long.code(), Code::INVALID_ARGUMENT);
 }
 
+/// Those that were left alone would leave no room to those that are in use, for ever.
+#[tokio::test]
+async fn histories_that_nobody_holds_give_way_to_new_ones() {
+    let limits = TopicLimits::default().max_history_bytes(64 << 10);
+    let hub = Hub::with_topic_limits(limits);
+    hub.declare_topics("", TopicSettings::<String>::default().history_items(9));
+    let text = "x".repeat(1000);
+    let held: Topic<String> = hub.topic("held");
+    held.publish(&text).unwrap();
+    for number in 0..200 {
+        let name = number.to_string();
+        assert_eq!(hub.topic(&name).publish(&text).unwrap().offset, 1);
+        // It is there, and so is what it has.
+        let last: Topic<String> = hub.topic(&name);
+        assert_eq!(last.position().unwrap().offset, 1, "{number}");
+    }
+    assert_eq!(hub.topic::<String>("0").position().unwrap().offset, 0);
+    assert!((20..35).contains(&hub.topics()), "{}", hub.topics());
+    assert_eq!(held.position().unwrap().offset, 1);
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_had_takes_nobodys_place() {
+    let hub = Hub::with_topic_limits(TopicLimits::default().max_topics(1));
+    hub.declare_topics("", TopicSettings::<u64>::default().history_items(1));
+    hub.topic("a").publish(&1_u64).unwrap();
+    let refused = hub.topic("b").publish(&"text".to_owned()).unwrap_err();
+    assert_eq!(refused.code(), Code::FAILED_PRECONDITION);
+    assert_eq!(hub.topic::<u64>("a").position().unwrap().offset, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_topic_is_there_as_long_as_its_history() {
     let age = std::time::Duration::from_secs(60);

@@ -1,12 +1,14 @@
 //! What travels, and what peers may make of it.
 
+use futures::StreamExt as _;
 use serde_json::{Value, json};
-use wirecall::{Codec, Hub, Limits, Server, Topic, TopicSettings};
+use wirecall::{Code, Codec, Hub, Limits, Server, Topic, TopicSettings, Update};
 
-use super::{Desk, FeedsServer, no_topics, publish, subscribers};
+use super::{Desk, FeedsClient, FeedsServer, next, no_topics, publish, subscribers};
 use crate::{
     raw_client::{Socket, frames, open, send_text},
-    support::start,
+    raw_server::{RawServer, welcome},
+    support::{soon, start},
 };
 
 /// A server of a hub whose topics keep four items, and a bare socket to it that has said HELLO.
@@ -183,4 +185,40 @@ async fn an_item_that_one_reader_does_not_take_ends_its_subscription_alone() {
     assert_eq!((&ended[0][0], &ended[0][2]), (&json!(8), &json!(8)));
     drop((topic, large, small));
     no_topics(&hub).await;
+}
+
+/// W-TOPIC-5.
+#[tokio::test]
+async fn a_callee_that_counts_to_the_end_ends_its_subscription_alone() {
+    let last = u64::MAX;
+    for (opening, items, gap) in [
+        (json!({"5": 1, "7": last}), vec![json!([last, 1])], None),
+        (json!({"5": 1, "7": last}), vec![json!([0, 1])], None),
+        (
+            json!({"5": 1, "7": 3}),
+            vec![json!([last]), json!([last, 1])],
+            Some(last - 3),
+        ),
+    ] {
+        let server = RawServer::bind().await;
+        let (client, mut accepted) = server
+            .client_of(Codec::Json, |client| client, &[welcome()])
+            .await;
+        let follow = tokio::spawn({
+            let feeds = FeedsClient::new(&client);
+            async move { feeds.follow("a").await }
+        });
+        let id = accepted.next_call().await;
+        accepted.send(&[json!([17, id, opening])]).await;
+        let mut feed = soon(follow).await.unwrap().unwrap();
+        let items: Vec<_> = items.iter().map(|item| json!([9, id, item])).collect();
+        accepted.send(&items).await;
+        if gap.is_some() {
+            assert_eq!(next(&mut feed).await, Update::Gap { missed: gap });
+        }
+        let ended = soon(feed.next()).await.unwrap().unwrap_err();
+        assert_eq!(ended.code(), Code::INTERNAL);
+        assert_eq!(accepted.next().await, json!([12, id]));
+        assert!(!client.peer().is_closed());
+    }
 }

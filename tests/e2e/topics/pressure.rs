@@ -87,6 +87,20 @@ async fn the_newest_are_dropped_and_that_is_told_though_nothing_follows() {
     .await;
 }
 
+/// Whoever stores it with each update, and begins there later, has had all before it.
+#[tokio::test]
+async fn the_position_is_not_ahead_of_what_was_handed_out() {
+    let settings = settings(TopicPressure::DropOldest);
+    let (hub, _client, _topic, mut feed) = paused(Codec::MessagePack, settings).await;
+    expect(&mut feed, 1..=CREDIT).await;
+    assert_eq!(feed.position().offset, CREDIT);
+    assert_eq!(next(&mut feed).await, Update::Gap { missed: Some(88) });
+    assert_eq!(feed.position().offset, 92);
+    expect(&mut feed, [93]).await;
+    assert_eq!(feed.position().offset, 93);
+    drop(hub);
+}
+
 #[tokio::test]
 async fn the_latest_of_each_key_are_kept() {
     let settings = settings(TopicPressure::Conflate).conflate_by(|number| number % 3);

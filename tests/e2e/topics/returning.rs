@@ -268,6 +268,35 @@ async fn a_subscription_alone_keeps_no_server_from_leaving() {
     expect(&mut feed, 4..=6).await;
 }
 
+/// Its arguments are kept as they were encoded.
+#[tokio::test]
+async fn a_subscription_that_cannot_follow_its_client_to_another_codec_says_so() {
+    let desk = Desk::of(&hub(100));
+    let first = server(&desk, Limits::default());
+    let first = first.bind("127.0.0.1:0").await.unwrap();
+    let (address, leaving) = (first.local_addr().unwrap(), first.handle());
+    tokio::spawn(first.run());
+    let second = start(server(&desk, Limits::default()).codecs([Codec::Json])).await;
+    let client = Client::builder(format!("ws://{address}")).reconnect(backoff());
+    let client = client.connect().await.unwrap();
+    assert_eq!(client.peer().codec(), Codec::MessagePack);
+    let topic = desk.hub.topic("a");
+    let mut feed = soon(FeedsClient::new(&client).follow("a")).await.unwrap();
+    publish(&topic, 3);
+    let drain = Drain::within(Duration::from_secs(600)).spread(Duration::ZERO);
+    let drain = drain.url(format!("ws://{second}"));
+    let draining = tokio::spawn(async move { leaving.drain(drain).await });
+    expect(&mut feed, 1..=3).await;
+    let ended = soon(feed.next()).await.unwrap().unwrap_err();
+    assert_eq!(ended.code(), Code::UNAVAILABLE);
+    assert!(soon(feed.next()).await.is_none());
+    soon(draining).await.unwrap();
+    // Another one begins there.
+    let mut feed = soon(FeedsClient::new(&client).last("a", 1)).await.unwrap();
+    assert_eq!(client.peer().codec(), Codec::Json);
+    expect(&mut feed, [3]).await;
+}
+
 #[tokio::test]
 async fn it_comes_back_also_where_calls_fail_at_once() {
     let desk = Desk::of(&hub(10));
