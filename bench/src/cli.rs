@@ -21,7 +21,9 @@ pub(crate) enum Command {
     /// Runs the scenarios with every peer and prints the medians
     Compare(CompareOptions),
     /// Shows what a stream whose consumer stands still costs the rest of its connection
-    Stalled(StalledOptions),
+    Stalled(ReportOptions),
+    /// Shows what one client among a thousand that is stopped costs the others
+    Stopped(ReportOptions),
     /// The server of one run
     #[command(hide = true)]
     Serve(ServeOptions),
@@ -50,7 +52,7 @@ pub(crate) struct CompareOptions {
 }
 
 #[derive(Args)]
-pub(crate) struct StalledOptions {
+pub(crate) struct ReportOptions {
     /// Prints one JSON object a line instead of a table
     #[arg(long)]
     pub(crate) json: bool,

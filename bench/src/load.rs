@@ -15,7 +15,7 @@ use crate::{
     measure::Metric,
     peers::{Peer, bytes_of},
     scenario::{Scenario, Work},
-    stalled,
+    stalled, stopped,
     system::Process,
 };
 
@@ -35,6 +35,8 @@ pub(crate) async fn run(options: &LoadOptions) -> Result<()> {
     };
     let metrics = match run.scenario.work {
         Work::Stalled => stalled::measure(&run).await?,
+        Work::Stopped => stopped::measure(&run).await?,
+        Work::StoppedReader => stopped::read(&run).await?,
         _ => options.peer.load(&run).await?,
     };
     for metric in metrics {
@@ -55,9 +57,12 @@ pub(crate) async fn with_peer<P: Peer>(run: &Run) -> Result<Vec<Metric>> {
             calls::measure::<P>(run, calls::EchoAfterWaiting(bytes_of(bytes))).await
         }
         Work::Idle => idle::measure::<P>(run).await,
-        Work::Push { .. } => pushes::measure_notifications::<P>(run).await,
+        Work::Push { way, .. } => pushes::measure_pushes::<P>(run, way).await,
+        Work::Latest => pushes::measure_latest::<P>(run).await,
         Work::Stream => pushes::measure_stream::<P>(run).await,
         Work::HeadOfLine(beside) => head_of_line::measure::<P>(run, beside).await,
-        Work::Stalled => anyhow::bail!("only `stalled` does this"),
+        Work::Stalled | Work::Stopped | Work::StoppedReader => {
+            anyhow::bail!("{:?} is no work of `compare`", run.scenario.work)
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Compares Wirecall with its peers: `cargo run --release -- compare`. See README.md.
 //!
-//! The program that a user starts is the parent ([`compare`], [`stalled`]). It measures nothing
+//! The program that a user starts is the parent ([`compare`], [`stalled`], [`stopped`]). It measures nothing
 //! itself: for each run it starts itself twice more, as a server ([`serve`]) and as a client that
 //! loads it and measures ([`load`]).
 
@@ -14,6 +14,7 @@ mod report;
 mod scenario;
 mod serve;
 mod stalled;
+mod stopped;
 mod system;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Compare(options) => parent(compare::run(&options)),
         Command::Stalled(options) => parent(stalled::run(&options)),
+        Command::Stopped(options) => parent(stopped::run(&options)),
         Command::Serve(options) => child(&options.scenario, serve::run(&options)),
         Command::Load(options) => child(&options.scenario, load::run(&options)),
     }

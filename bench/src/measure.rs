@@ -184,12 +184,17 @@ impl Window {
         })
     }
 
+    /// So many in this window, for each second of it.
+    pub(crate) fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.elapsed.as_secs_f64()
+    }
+
     /// The rate under this name, and the processor time for a million.
     pub(crate) fn metrics(&self, rate: &str) -> Vec<Metric> {
         let millions = self.count as f64 / 1e6;
         let per_million = |cpu: Duration| cpu.as_secs_f64() / millions;
         vec![
-            Metric::new(rate, self.count as f64 / self.elapsed.as_secs_f64()),
+            Metric::new(rate, self.per_second(self.count)),
             Metric::new("client_cpu_s_per_m", per_million(self.client_cpu)),
             Metric::new("server_cpu_s_per_m", per_million(self.server_cpu)),
         ]

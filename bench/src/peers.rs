@@ -5,7 +5,7 @@ mod pipelined;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::AtomicU64},
 };
 
 use anyhow::{Result, bail};
@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     load::{self, Run},
     measure::{Metric, Tally},
-    scenario::{LARGE_BYTES, PUSH_BYTES, Scenario, Work},
+    scenario::{LARGE_BYTES, PUSH_BYTES, Scenario, Way, Work},
 };
 
 /// A server, and the client's end of a connection to it.
@@ -76,10 +76,21 @@ pub(crate) trait Peer: Clone + Sized + Send + Sync + 'static {
         unsupported()
     }
 
-    /// Connects, subscribes and counts the notifications that come.
-    fn count_notifications(
+    /// Connects, subscribes and counts what comes. Nothing may be lost.
+    fn count_pushes(
+        _address: SocketAddr,
+        _way: Way,
+        _tally: Arc<Tally>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        unsupported()
+    }
+
+    /// Connects, subscribes and counts the items that come, of which some are left out. The offset
+    /// of the last one that came to anybody is left in `newest`: so many were published.
+    fn count_latest(
         _address: SocketAddr,
         _tally: Arc<Tally>,
+        _newest: Arc<AtomicU64>,
     ) -> impl Future<Output = Result<()>> + Send {
         unsupported()
     }
@@ -168,7 +179,7 @@ pub(crate) struct Audience<S> {
 pub(crate) fn audience<S>(scenario: &Scenario) -> (mpsc::UnboundedSender<S>, Audience<S>) {
     let (entrance, arrivals) = mpsc::unbounded_channel();
     let burst = match scenario.work {
-        Work::Push { burst } => burst,
+        Work::Push { burst, .. } => burst,
         _ => 1,
     };
     let count = scenario.connections;

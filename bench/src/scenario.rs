@@ -13,14 +13,33 @@ pub(crate) enum Work {
     EchoAfterWaiting { bytes: usize },
     /// Connections that do nothing.
     Idle,
-    /// Notifications to all connections, so many before the publisher lets others run.
-    Push { burst: usize },
+    /// The same to all connections, so many times before the publisher lets others run. None is
+    /// lost.
+    Push { burst: usize, way: Way },
+    /// Items to all connections, of which only the latest of each kind wait for those that are
+    /// behind.
+    Latest,
     /// One stream of small items from the server.
     Stream,
     /// Small calls, one at a time, on a connection that does something else beside.
     HeadOfLine(Beside),
     /// A stream whose consumer stands still: the work of `stalled`, not of `compare`.
     Stalled,
+    /// Items at a steady pace, to many clients and one that is stopped: the work of `stopped`.
+    Stopped,
+    /// The one that is stopped.
+    StoppedReader,
+}
+
+/// How something is sent to all connections. It makes a difference to Wirecall alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Notifications, to connections that the publisher knows.
+    Peers,
+    /// Notifications, to a group of the server's hub.
+    Group,
+    /// Items of a topic.
+    Topic,
 }
 
 /// What a connection does beside small calls.
@@ -69,10 +88,19 @@ pub(crate) fn all() -> Vec<Scenario> {
     let waiting = Work::EchoAfterWaiting { bytes: SMALL_BYTES };
     scenarios.extend(Scenario::new("1x256/pending", waiting, 1, 256).free_and_on_one_core());
     scenarios.push(Scenario::new("idle/5000", Work::Idle, 5000, 0).quick());
-    for (name, burst) in [("push/1000", 1), ("push-burst/1000", 16)] {
-        let scenario = Scenario::new(name, Work::Push { burst }, 1000, 0).quick();
+    for (name, burst, way) in [
+        ("push/1000", 1, Way::Peers),
+        ("push-burst/1000", 16, Way::Peers),
+        ("fan-out/1000", 1, Way::Group),
+        ("fan-out/1000x16", 16, Way::Group),
+        ("topic/1000", 1, Way::Topic),
+        ("topic/1000x16", 16, Way::Topic),
+    ] {
+        let scenario = Scenario::new(name, Work::Push { burst, way }, 1000, 0).quick();
         scenarios.extend(scenario.free_and_on_one_core());
     }
+    let latest = Scenario::new("topic/1000/conflated", Work::Latest, 1000, 0).quick();
+    scenarios.extend(latest.free_and_on_one_core());
     let stream = Scenario::new("stream/1", Work::Stream, 1, 0).quick();
     scenarios.extend(stream.free_and_on_one_core());
     for (name, beside) in [
@@ -102,6 +130,16 @@ impl Scenario {
         Scenario::new("stalled", Work::Stalled, 1, 1)
     }
 
+    /// The work of `stopped`.
+    pub(crate) fn stopped() -> Self {
+        Scenario::new("stopped", Work::Stopped, 1000, 0)
+    }
+
+    /// Its client that is stopped.
+    pub(crate) fn stopped_reader() -> Self {
+        Scenario::new("stopped/reader", Work::StoppedReader, 1, 0)
+    }
+
     fn quick(mut self) -> Self {
         self.is_quick = true;
         self
@@ -117,7 +155,11 @@ impl Scenario {
     pub(crate) fn named(name: &str) -> Result<Self, String> {
         all()
             .into_iter()
-            .chain([Scenario::stalled()])
+            .chain([
+                Scenario::stalled(),
+                Scenario::stopped(),
+                Scenario::stopped_reader(),
+            ])
             .find(|scenario| scenario.name == name)
             .ok_or_else(|| format!("there is no scenario {name:?}"))
     }
@@ -140,8 +182,8 @@ impl Scenario {
     /// When something must be wrong.
     pub(crate) fn time_limit(&self) -> Duration {
         Duration::from_secs(match self.work {
-            Work::Idle | Work::Push { .. } => 60,
-            Work::HeadOfLine(_) | Work::Stalled => 120,
+            Work::Idle | Work::Push { .. } | Work::Latest => 60,
+            Work::HeadOfLine(_) | Work::Stalled | Work::Stopped | Work::StoppedReader => 120,
             _ => 20,
         })
     }
@@ -168,6 +210,12 @@ mod tests {
         };
         assert_eq!(chosen("echo32/1x16"), ["echo32/1x16"]);
         assert_eq!(chosen("push"), ["push/1000", "push/1000@1core"]);
+        assert_eq!(chosen("fan-out").len(), 4);
+        assert_eq!(chosen("topic").len(), 6);
+        assert_eq!(
+            chosen("topic/1000"),
+            ["topic/1000", "topic/1000/conflated", "topic/1000@1core"]
+        );
         assert_eq!(chosen("head-of-line").len(), 3);
         assert_eq!(chosen("echo32").len(), 2 * DEPTHS.len());
         assert!(chosen("echo").is_empty());

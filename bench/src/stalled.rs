@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use wirecall::CallError;
 
 use crate::{
-    cli::StalledOptions,
+    cli::ReportOptions,
     load::Run,
     measure::{Latencies, Metric},
     peers::{
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MAX_GROWTH_KIB: f64 = 16.0 * 1024.0;
 
 /// In the parent: has it measured, prints what was, and fails if memory grew.
-pub(crate) async fn run(options: &StalledOptions) -> Result<ExitCode> {
+pub(crate) async fn run(options: &ReportOptions) -> Result<ExitCode> {
     let peer = PeerName::Wirecall;
     let metrics = process::run(peer, &Scenario::stalled()).await?;
     let grown: Vec<_> = metrics

@@ -29,6 +29,11 @@ pub(crate) fn stay_on_one_core() -> Result<()> {
     sched_setaffinity(itself, &one).context("cannot stay on one core")
 }
 
+/// A time that all processes of this machine agree on.
+pub(crate) fn monotonic_time() -> Result<Duration> {
+    Ok(ClockId::CLOCK_MONOTONIC.now()?.into())
+}
+
 /// A process that is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {

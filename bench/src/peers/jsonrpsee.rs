@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::yield_now};
 use super::{Audience, Peer, audience, large_body, notification_body};
 use crate::{
     measure::Tally,
-    scenario::{LARGE_BYTES, Scenario, Work},
+    scenario::{LARGE_BYTES, Scenario, Way, Work},
 };
 
 #[derive(Clone)]
@@ -121,8 +121,8 @@ const QUEUED_ITEMS: usize = 1 << 20;
 const MAX_MESSAGE_BYTES: u32 = 2 * LARGE_BYTES as u32;
 
 impl Peer for Jsonrpsee {
-    fn can(_: Work) -> bool {
-        true
+    fn can(work: Work) -> bool {
+        work != Work::Latest
     }
 
     async fn serve(listener: TcpListener, scenario: Scenario) -> Result<()> {
@@ -180,7 +180,7 @@ impl Peer for Jsonrpsee {
         count(self.0.numbers().await?, tally).await
     }
 
-    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    async fn count_pushes(address: SocketAddr, _: Way, tally: Arc<Tally>) -> Result<()> {
         let client = Jsonrpsee::connect(address).await?.0;
         count(client.notifications().await?, &tally).await
     }

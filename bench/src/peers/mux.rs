@@ -29,7 +29,7 @@ use tokio_tungstenite::{
 use super::{Peer, audience, large_body, notification_body, publish_to_queues};
 use crate::{
     measure::Tally,
-    scenario::{LARGE_BYTES, Scenario, Work},
+    scenario::{LARGE_BYTES, Scenario, Way, Work},
 };
 
 type Socket = WebSocketStream<TcpStream>;
@@ -62,8 +62,8 @@ enum Waiter {
 }
 
 impl Peer for Mux {
-    fn can(_: Work) -> bool {
-        true
+    fn can(work: Work) -> bool {
+        work != Work::Latest
     }
 
     async fn serve(listener: TcpListener, scenario: Scenario) -> Result<()> {
@@ -117,7 +117,7 @@ impl Peer for Mux {
         Ok(())
     }
 
-    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    async fn count_pushes(address: SocketAddr, _: Way, tally: Arc<Tally>) -> Result<()> {
         let mut client = dial(address, tally).await?;
         client.call::<_, ()>(SUBSCRIBE, &()).await?;
         client.queue.closed().await;

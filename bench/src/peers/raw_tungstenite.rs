@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     measure::Tally,
-    scenario::{Scenario, Work},
+    scenario::{Scenario, Way, Work},
 };
 
 type Channel = WebSocketStream<TcpStream>;
@@ -87,7 +87,7 @@ impl Peer for RawTungstenite {
         count(&mut *self.0.lock().await, tally).await
     }
 
-    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    async fn count_pushes(address: SocketAddr, _: Way, tally: Arc<Tally>) -> Result<()> {
         count(&mut dial(address).await?, &tally).await
     }
 }

@@ -64,7 +64,7 @@ const IN_FLIGHT: usize = 4096;
 impl Peer for Tarpc {
     /// It has neither streams nor calls from the server.
     fn can(work: Work) -> bool {
-        !matches!(work, Work::Push { .. } | Work::Stream)
+        !matches!(work, Work::Push { .. } | Work::Latest | Work::Stream)
     }
 
     async fn serve(listener: TcpListener, _: Scenario) -> Result<()> {

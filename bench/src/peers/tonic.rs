@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     measure::Tally,
-    scenario::{LARGE_BYTES, Scenario, Work},
+    scenario::{LARGE_BYTES, Scenario, Way, Work},
 };
 
 /// What `build.rs` has written.
@@ -135,8 +135,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const MAX_MESSAGE_BYTES: usize = 2 * LARGE_BYTES;
 
 impl Peer for Tonic {
-    fn can(_: Work) -> bool {
-        true
+    fn can(work: Work) -> bool {
+        work != Work::Latest
     }
 
     async fn serve(listener: TcpListener, scenario: Scenario) -> Result<()> {
@@ -206,7 +206,7 @@ impl Peer for Tonic {
         Ok(())
     }
 
-    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    async fn count_pushes(address: SocketAddr, _: Way, tally: Arc<Tally>) -> Result<()> {
         let mut client = Tonic::connect(address).await?.0;
         let mut notifications = client.subscribe(Nothing {}).await?.into_inner();
         while notifications.message().await?.is_some() {

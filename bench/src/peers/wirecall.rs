@@ -1,18 +1,25 @@
 //! Wirecall, with limits that no scenario comes up against.
 
-use std::{net::SocketAddr, sync::Arc};
+pub(crate) mod follow;
+mod publish;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::{net::TcpListener, sync::mpsc, task::yield_now};
-use wirecall::{Client, Context, Limits, Peer as Connection, Server};
+use wirecall::{Client, Context, Hub, Limits, Peer as Connection, Server, Topic};
 
-use super::{Audience, Peer, audience, large_body, notification_body};
+use super::{Peer, audience, large_body};
 use crate::{
     measure::Tally,
-    scenario::{Scenario, Work},
+    scenario::{Scenario, Way, Work},
 };
+use publish::{BULK, NEWS, Pace};
 
 /// As it is by default: a session goes on when its connection breaks.
 pub(crate) type Wirecall = Resumable<true>;
@@ -30,6 +37,10 @@ pub(crate) trait Bench {
     async fn upload(&self, body: &[u8]) -> u64;
     fn numbers(&self) -> impl Stream<Item = u64>;
     async fn subscribe(&self, cx: &Context);
+    async fn news(&self) -> Topic<wirecall::Bytes>;
+    async fn bulk(&self) -> Topic<wirecall::Bytes>;
+    #[notify]
+    async fn taken(&self, block: u64);
 }
 
 /// What the server tells its clients.
@@ -49,6 +60,8 @@ fn limits() -> Limits {
 
 struct Implementation {
     subscribe: mpsc::UnboundedSender<Connection>,
+    hub: Hub,
+    pace: Arc<Pace>,
 }
 
 impl Bench for Implementation {
@@ -80,6 +93,18 @@ impl Bench for Implementation {
     async fn subscribe(&self, cx: &Context) {
         let _ = self.subscribe.send(cx.peer().clone());
     }
+
+    async fn news(&self) -> Topic<wirecall::Bytes> {
+        self.hub.topic(NEWS)
+    }
+
+    async fn bulk(&self) -> Topic<wirecall::Bytes> {
+        self.hub.topic(BULK)
+    }
+
+    async fn taken(&self, block: u64) {
+        self.pace.note(block);
+    }
 }
 
 struct Subscriber(Arc<Tally>);
@@ -97,9 +122,20 @@ impl<const RESUMES: bool> Peer for Resumable<RESUMES> {
 
     async fn serve(listener: TcpListener, scenario: Scenario) -> Result<()> {
         let (subscribe, audience) = audience(&scenario);
-        tokio::spawn(publish(audience));
+        let hub = Hub::new();
+        let pace = Arc::new(Pace::of(&scenario));
+        publish::declare_topics(&hub, scenario.work);
+        tokio::spawn({
+            let (hub, pace) = (hub.clone(), pace.clone());
+            async move { publish::publish(hub, scenario, audience, &pace).await }
+        });
         let server = Server::builder()
-            .service(BenchServer::new(Implementation { subscribe }))
+            .hub(&hub)
+            .service(BenchServer::new(Implementation {
+                subscribe,
+                hub,
+                pace,
+            }))
             .limits(limits())
             .build()?;
         server.and_listen(listener).run().await;
@@ -139,7 +175,10 @@ impl<const RESUMES: bool> Peer for Resumable<RESUMES> {
         Ok(())
     }
 
-    async fn count_notifications(address: SocketAddr, tally: Arc<Tally>) -> Result<()> {
+    async fn count_pushes(address: SocketAddr, way: Way, tally: Arc<Tally>) -> Result<()> {
+        if way == Way::Topic {
+            return follow::count_all(address, RESUMES, &tally).await;
+        }
         let mut builder = Client::builder(format!("ws://{address}"))
             .serve(BenchEventsServer::new(Subscriber(tally)));
         if !RESUMES {
@@ -150,32 +189,25 @@ impl<const RESUMES: bool> Peer for Resumable<RESUMES> {
         let reason = client.closed().await;
         anyhow::bail!("the connection has ended: {reason:?}")
     }
+
+    async fn count_latest(
+        address: SocketAddr,
+        tally: Arc<Tally>,
+        newest: Arc<AtomicU64>,
+    ) -> Result<()> {
+        follow::count_latest(address, RESUMES, &tally, &newest).await
+    }
 }
 
 /// A typed client of its own connection.
 pub(crate) async fn dial(address: SocketAddr, resumes: bool) -> Result<BenchClient> {
+    Ok(BenchClient::new(&connect(address, resumes).await?))
+}
+
+async fn connect(address: SocketAddr, resumes: bool) -> Result<Client> {
     let mut builder = Client::builder(format!("ws://{address}")).limits(limits());
     if !resumes {
         builder = builder.no_reconnect();
     }
-    let client = builder.connect().await.context("cannot connect")?;
-    Ok(BenchClient::new(&client))
-}
-
-/// Whoever has no credit left misses a notification to many, and waits for one to itself. So the
-/// next one goes to each alone if somebody was behind: it waits until all have credit again.
-async fn publish(audience: Audience<Connection>) -> Result<()> {
-    let (peers, burst) = audience.complete().await;
-    let all = BenchEventsNotifier::to(&peers);
-    let body = notification_body();
-    loop {
-        for _ in 0..burst {
-            if all.published(&body).await?.behind > 0 {
-                for peer in &peers {
-                    BenchEventsClient::new(peer).published(&body).await?;
-                }
-            }
-        }
-        yield_now().await;
-    }
+    builder.connect().await.context("cannot connect")
 }

@@ -5,7 +5,11 @@ use std::task::Waker;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{calls::earlier, frame::CallId, stream::Streams};
+use super::{
+    calls::earlier,
+    frame::CallId,
+    stream::{Outgoing, Streams},
+};
 use crate::{
     priority::Priority,
     status::{Code, Fate, Status},
@@ -135,6 +139,23 @@ impl Inbound {
     pub(super) fn streams(&mut self, id: CallId, generation: u64) -> Option<&mut Streams> {
         match self.running_mut(id)?.streams() {
             Some((own, streams)) if *own == generation => Some(streams),
+            _ => None,
+        }
+    }
+
+    /// The stream that answers a call, and the call's priority.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        id: CallId,
+        generation: u64,
+    ) -> Option<(&mut Outgoing, Priority)> {
+        let running = self.running_mut(id)?;
+        let priority = running.priority;
+        match running.streams() {
+            Some((own, streams)) if *own == generation => {
+                Some((streams.outgoing.as_mut()?, priority))
+            }
             _ => None,
         }
     }

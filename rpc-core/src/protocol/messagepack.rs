@@ -153,6 +153,15 @@ pub(super) fn put_request(out: &mut Vec<u8>, id: CallId, alias: u64, payload: &[
     put_bin(out, payload);
 }
 
+/// Writes an ITEM without options.
+#[inline]
+pub(super) fn put_item(out: &mut Vec<u8>, id: CallId, payload: &[u8]) {
+    out.reserve(payload.len() + 16);
+    out.extend_from_slice(&[0x93, kind::ITEM]);
+    put_uint(out, id.value());
+    put_bin(out, payload);
+}
+
 /// Begins a RESPONSE without options around a body that is about to be written. Says where that
 /// begins, for [`end_body`].
 #[inline]

@@ -183,6 +183,16 @@ impl Outbox {
         self.levels.open(priority).push_request(id, alias, body);
     }
 
+    /// Appends an ITEM without options, with a small body that others have, too.
+    #[inline]
+    pub(super) fn push_item(&mut self, priority: Priority, id: CallId, body: &[u8]) {
+        if self.large.contains(id) {
+            self.push_shared(priority, Frame::new(Head::Item { id }), body);
+        } else {
+            self.levels.open(priority).push_item(id, body);
+        }
+    }
+
     /// Like [`Outbox::push_body`], for a small body that others have, too.
     #[inline]
     pub(super) fn push_shared(&mut self, priority: Priority, frame: Frame<'_>, body: &[u8]) {

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, ops::Range};
 use bytes::Bytes;
 
 use super::{
-    frame::{CallId, Frame},
+    frame::{CallId, Frame, Head},
     handshake::PeerLimits,
     messagepack,
 };
@@ -15,6 +15,9 @@ use crate::{body::Codec, scratch};
 /// A message is closed once it has that many bytes: a much larger one would be held up as a whole.
 /// So is the buffer that it is in, which is handed on as it is.
 const PACK_BYTES: usize = 64 << 10;
+
+/// A new buffer has room for so much: a small frame or two.
+const FIRST_BYTES: usize = 256;
 
 /// A buffer larger than this is given back once it is empty.
 const KEEP_BYTES: usize = 128 << 10;
@@ -127,6 +130,19 @@ impl Packer {
         self.close_frame(start, true);
     }
 
+    /// Appends an ITEM without options.
+    #[inline]
+    pub(super) fn push_item(&mut self, id: CallId, body: &[u8]) {
+        match self.codec {
+            Codec::MessagePack => {
+                let start = self.open_frame();
+                messagepack::put_item(&mut self.last.bytes, id, body);
+                self.close_frame(start, true);
+            }
+            Codec::Json => self.push(&Frame::with_payload(Head::Item { id }, body)),
+        }
+    }
+
     /// Appends a frame that was encoded before, with the same codec.
     #[inline]
     pub(super) fn push_encoded(&mut self, frame: &[u8], is_counted: bool) {
@@ -144,6 +160,9 @@ impl Packer {
             if !self.full.is_empty() {
                 // It is about to be as full as those before it.
                 bytes.reserve(PACK_BYTES + PACK_BYTES / 8);
+            } else if bytes.capacity() == 0 {
+                // The thread had none. It would be enlarged for each few bytes at first.
+                bytes.reserve(FIRST_BYTES);
             }
         }
         if self.codec == Codec::Json {
@@ -441,7 +460,6 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Head;
 
     fn cancel(id: u64) -> Frame<'static> {
         Frame::new(Head::Cancel {
@@ -457,6 +475,23 @@ mod tests {
         let mut batch = Batch::default();
         packer.take(&mut batch);
         batch.messages().map(<[u8]>::to_vec).collect()
+    }
+
+    #[test]
+    fn an_item_is_the_frame_that_is_encoded_elsewhere() {
+        for codec in Codec::ALL {
+            for (id, body) in [(1, &b"1"[..]), (70_000, b"[1,2]"), (1 << 40, &[b'1'; 300])] {
+                let id = CallId::new(id);
+                let mut encoded = Vec::new();
+                Frame::with_payload(Head::Item { id }, body).encode(codec, &mut encoded);
+                let mut packer = Packer::new(codec);
+                packer.push_item(id, body);
+                let mut batch = Batch::default();
+                packer.take(&mut batch);
+                assert_eq!(batch.messages().collect::<Vec<_>>(), [encoded]);
+                assert!(packer.has_taken(1), "it is counted");
+            }
+        }
     }
 
     #[test]

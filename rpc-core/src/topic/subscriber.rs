@@ -9,6 +9,7 @@ use super::{
     settings::{Bounds, TopicPressure},
 };
 use crate::{
+    body::Codec,
     connection::Shared,
     protocol::{Offered, StreamRef, body_too_large},
     status::{Code, Fate, Status},
@@ -21,6 +22,8 @@ const BATCH: usize = 64;
 pub(super) struct Subscriber {
     session: Arc<Shared>,
     stream: StreamRef,
+    /// That of the session, which is far away in memory.
+    codec: Codec,
     flow: Flow,
     /// The task of the handler that has returned the topic. It sleeps while the subscriber is live.
     pub(super) waker: Option<Waker>,
@@ -69,6 +72,7 @@ impl Subscriber {
             Flow::Reading { had }
         };
         Subscriber {
+            codec: session.codec,
             session,
             stream,
             flow,
@@ -181,7 +185,7 @@ impl Subscriber {
     /// the next one is published.
     fn go_live(&mut self, had: u64, last: u64, wakers: &mut Vec<Waker>) {
         if had < last {
-            let marker = marker(self.session.codec, last);
+            let marker = marker(self.codec, last);
             let offered = self.session.update_quietly(wakers, |state, _| {
                 state.connection.offer_item(self.stream, &marker)
             });
@@ -200,11 +204,10 @@ impl Subscriber {
     /// Writes an item, if it can go now. An error ends the stream.
     #[inline]
     fn offer(&self, item: &Item, wakers: &mut Vec<Waker>) -> Result<bool, Status> {
-        let codec = self.session.codec;
-        let Some(body) = item.body(codec) else {
+        let Some(body) = item.body(self.codec) else {
             return Err(Status::new(
                 Code::INTERNAL,
-                format!("an item cannot be encoded in {codec:?}"),
+                format!("an item cannot be encoded in {:?}", self.codec),
             ));
         };
         let offered = self.session.update_quietly(wakers, |state, _| {

@@ -1,6 +1,6 @@
 //! Who is addressed, to be told something or to be asked.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{
     future::join_all,
@@ -142,14 +142,16 @@ impl Audience {
 impl Receivers for Audience {
     fn find(&self) -> (Vec<Peer>, usize) {
         let table = self.hub.lock();
-        let mut ids = BTreeSet::new();
-        let missed = self.to.iter().filter(|to| table.find(to, &mut ids));
+        let mut found = Vec::new();
+        let missed = self.to.iter().filter(|to| table.find(to, &mut found));
         let absent = missed.count();
-        for id in &self.except {
-            ids.remove(id);
+        if self.to.len() > 1 {
+            found.sort_unstable_by_key(|(id, _)| *id);
+            found.dedup_by_key(|(id, _)| *id);
         }
-        let peers = ids.into_iter().filter_map(|id| table.peer(id));
-        (peers.collect(), absent)
+        let is_meant = |id: &SessionId| !self.except.contains(id);
+        let peers = found.into_iter().filter(|(id, _)| is_meant(id));
+        (peers.map(|(_, peer)| peer.clone()).collect(), absent)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a hub knows. Each thing is in two places: whoever changes one changes the other.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     task::Waker,
 };
@@ -24,7 +24,8 @@ pub(super) struct Table {
     pub(super) presence: Log,
 }
 
-type Index = HashMap<Arc<str>, BTreeSet<SessionId>>;
+/// With a handle of each, so that it need not be looked up to be told something.
+type Index = HashMap<Arc<str>, BTreeMap<SessionId, Peer>>;
 
 /// One that is in.
 pub(super) struct Session {
@@ -43,10 +44,10 @@ impl Table {
         let id = peer.session_id();
         let groups = self.coming.remove(&id).unwrap_or_default();
         for group in &groups {
-            add(&mut self.groups, group.clone(), id);
+            add(&mut self.groups, group.clone(), &peer);
         }
         if let Some(user) = &user
-            && add(&mut self.users, user.clone(), id)
+            && add(&mut self.users, user.clone(), &peer)
         {
             self.presence.note(user, true, wakers);
         }
@@ -70,10 +71,10 @@ impl Table {
     }
 
     pub(super) fn join(&mut self, id: SessionId, group: &str) -> Result<(), JoinError> {
-        let session = self.sessions.get_mut(&id);
-        let is_in = session.is_some();
-        let own = session.map(|session| &mut session.groups);
-        let own = own.or_else(|| self.coming.get_mut(&id));
+        let (own, peer) = match self.sessions.get_mut(&id) {
+            Some(session) => (Some(&mut session.groups), Some(&session.peer)),
+            None => (self.coming.get_mut(&id), None),
+        };
         let own = own.ok_or(JoinError::NoSession)?;
         if own.contains(group) {
             return Ok(());
@@ -87,8 +88,8 @@ impl Table {
             None => group.into(),
         };
         own.insert(group.clone());
-        if is_in {
-            add(&mut self.groups, group, id);
+        if let Some(peer) = peer {
+            add(&mut self.groups, group, peer);
         }
         Ok(())
     }
@@ -126,48 +127,52 @@ impl Table {
         (self.sessions.len(), self.users.len(), self.groups.len())
     }
 
-    /// Adds those who are at an address, and says whether somebody is missed there.
-    pub(super) fn find(&self, address: &Address, found: &mut BTreeSet<SessionId>) -> bool {
-        let (ids, is_missed) = match address {
+    /// Adds those who are at an address, in the order in which they began, and says whether somebody is
+    /// missed there.
+    pub(super) fn find<'a>(
+        &'a self,
+        address: &Address,
+        found: &mut Vec<(SessionId, &'a Peer)>,
+    ) -> bool {
+        let (members, is_missed) = match address {
             Address::All => {
-                found.extend(self.sessions.keys());
+                let all = self.sessions.iter();
+                found.extend(all.map(|(id, session)| (*id, &session.peer)));
                 return false;
             }
             Address::Session(id) => {
-                let is_there = self.sessions.contains_key(id);
-                found.extend(is_there.then_some(id));
-                return !is_there;
+                let session = self.sessions.get(id);
+                found.extend(session.map(|session| (*id, &session.peer)));
+                return session.is_none();
             }
             // Nobody is missed in a group.
             Address::Group(group) => (self.groups.get(group), false),
             Address::User(user) => {
-                let ids = self.users.get(user);
-                (ids, ids.is_none())
+                let sessions = self.users.get(user);
+                (sessions, sessions.is_none())
             }
         };
-        found.extend(ids.into_iter().flatten());
+        let members = members.into_iter().flatten();
+        found.extend(members.map(|(id, peer)| (*id, peer)));
         is_missed
-    }
-
-    pub(super) fn peer(&self, id: SessionId) -> Option<Peer> {
-        Some(self.sessions.get(&id)?.peer.clone())
     }
 }
 
 /// Whether it is the first one there.
-fn add(index: &mut Index, name: Arc<str>, id: SessionId) -> bool {
-    let ids = index.entry(name).or_default();
-    ids.insert(id);
-    ids.len() == 1
+fn add(index: &mut Index, name: Arc<str>, peer: &Peer) -> bool {
+    let members = index.entry(name).or_default();
+    members.insert(peer.session_id(), peer.clone());
+    members.len() == 1
 }
 
 /// Whether it was the last one there.
 fn remove(index: &mut Index, name: &str, id: SessionId) -> bool {
-    let Some(ids) = index.get_mut(name) else {
+    let Some(members) = index.get_mut(name) else {
         return false;
     };
-    ids.remove(&id);
-    let is_empty = ids.is_empty();
+    // Not the last handle: the session's own one goes after it, without the lock.
+    members.remove(&id);
+    let is_empty = members.is_empty();
     if is_empty {
         index.remove(name);
     }

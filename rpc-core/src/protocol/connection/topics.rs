@@ -47,13 +47,11 @@ impl Connection {
         let has_room = !self.is_congested() && !self.is_clogged();
         let limit = self.max_outgoing_body_bytes();
         let is_closed = self.closed.is_some();
-        let outgoing = match self.streams(stream) {
-            Some(streams) => streams.outgoing.as_mut(),
-            None => None,
-        };
-        let Some(outgoing) = outgoing.filter(|outgoing| !outgoing.has_stopped() && !is_closed)
-        else {
-            return Offered::Gone;
+        // The calls of this end have no answers to send.
+        debug_assert_ne!(stream.id.side(), self.side);
+        let (outgoing, priority) = match self.inbound.answer(stream.id, stream.generation) {
+            Some(found) if !found.0.has_stopped() && !is_closed => found,
+            _ => return Offered::Gone,
         };
         if body.len() > limit {
             return Offered::TooLarge(limit);
@@ -62,12 +60,11 @@ impl Connection {
             return Offered::Behind;
         }
         outgoing.spend(1, body.len());
-        let frame = Frame::new(Head::Item { id: stream.id });
-        let priority = self.priority(stream.id);
         if body.len() > FIRST_PIECE_BYTES {
+            let frame = Frame::new(Head::Item { id: stream.id });
             self.outbox.push_large(priority, &frame, body.clone());
         } else {
-            self.outbox.push_shared(priority, frame, body);
+            self.outbox.push_item(priority, stream.id, body);
         }
         Offered::Sent
     }
