@@ -214,7 +214,11 @@ mod tests {
         assert_eq!(chosen("topic").len(), 6);
         assert_eq!(
             chosen("topic/1000"),
-            ["topic/1000", "topic/1000/conflated", "topic/1000@1core"]
+            [
+                "topic/1000",
+                "topic/1000/conflated",
+                "topic/1000/conflated@1core"
+            ]
         );
         assert_eq!(chosen("head-of-line").len(), 3);
         assert_eq!(chosen("echo32").len(), 2 * DEPTHS.len());

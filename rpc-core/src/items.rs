@@ -34,6 +34,8 @@ pub(crate) struct IncomingItems {
     taken: ItemQueue,
     /// What the peer may have on its way.
     credit: StreamCredit,
+    /// To how many items that may grow.
+    max_items: u32,
     used_items: u64,
     used_bytes: u64,
 }
@@ -46,9 +48,16 @@ impl IncomingItems {
             stream,
             taken: ItemQueue::default(),
             credit,
+            max_items: MAX_GROWN_ITEMS,
             used_items: 0,
             used_bytes: 0,
         }
+    }
+
+    /// Never has more on its way than at first: what is not sent yet can still be left out.
+    pub(crate) fn without_growth(mut self) -> Self {
+        self.max_items = self.credit.items;
+        self
     }
 
     /// Hands the next item's body to `read`. The end is `Ok(None)` if the peer has ended the stream,
@@ -84,9 +93,9 @@ impl IncomingItems {
             let mut items = std::mem::take(&mut self.used_items);
             let bytes = std::mem::take(&mut self.used_bytes);
             let is_short = self.taken.is_empty() && !half_of_bytes;
-            if is_short && self.credit.items < MAX_GROWN_ITEMS {
+            if is_short && self.credit.items < self.max_items {
                 // Whoever takes all that comes waits for the credit to travel, as a rule.
-                let more = self.credit.items.min(MAX_GROWN_ITEMS - self.credit.items);
+                let more = self.credit.items.min(self.max_items - self.credit.items);
                 items += u64::from(more);
                 self.credit.items += more;
             }

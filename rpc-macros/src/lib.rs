@@ -96,7 +96,8 @@ use proc_macro::TokenStream;
 ///   its reader has taken it. Either may be left out, which is that of `StreamCredit::default()`;
 ///   without the option it is the `Limits::stream_credit` of the end that reads. A caller may send
 ///   its first items before it knows what the method asks for, so for a stream that is taken the
-///   option can give more than the limit and not less.
+///   option can give more than the limit and not less. While a reader takes all that comes it is
+///   doubled, up to 4,096 items, but for subscriptions to topics: what is not sent can be left out.
 /// - `#[rpc(idempotent)]`: to execute a call a second time does no more than to execute it once, as
 ///   with reading, or with writing a given value. The client knows it, and may repeat a call of
 ///   which it is not known whether it was executed. Not for notifications and methods with streams.

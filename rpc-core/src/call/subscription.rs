@@ -95,7 +95,7 @@ impl<T, E> Subscription<T, E> {
         timeout: Option<Duration>,
     ) -> Result<Self, CallError<E>> {
         let opening = raw.take_opening(stream).ok_or_else(not_a_topic)?;
-        let items = IncomingItems::new(raw.session().clone(), stream, credit);
+        let items = IncomingItems::new(raw.session().clone(), stream, credit).without_growth();
         let mut subscription = Subscription {
             line: raw.session().line.get(),
             raw,
@@ -246,7 +246,7 @@ impl<T: DeserializeOwned, E: RpcError> Subscription<T, E> {
             Ok(stream) => match self.raw.take_opening(stream) {
                 Some(opening) => {
                     let session = self.raw.session().clone();
-                    let items = IncomingItems::new(session, stream, self.credit);
+                    let items = IncomingItems::new(session, stream, self.credit).without_growth();
                     self.phase = Phase::Following(items);
                     self.opened(opening);
                     Step::Again
