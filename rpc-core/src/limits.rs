@@ -45,6 +45,10 @@ pub struct Limits {
     /// written, where their methods are declared `drop_oldest` or `conflate`. Each of them counts with
     /// 256 bytes more than it has. 256 KiB; 0 keeps none.
     pub backlog_bytes: usize,
+    /// How many bytes of items may wait for all subscriptions of a session together, where their topics
+    /// let items wait: beyond it a topic's [`TopicPressure`](crate::TopicPressure) decides, as beyond
+    /// the queue of each. 4 MiB.
+    pub topic_queue_bytes: usize,
     /// How many bytes of messages may be on their way to this end before it has taken them in. The
     /// peer's queue stays where it can put first what is urgent, and not in the buffers between. 1
     /// MiB, which is also the least. Over a path of 50 ms that lets 20 MiB/s through, if
@@ -81,6 +85,7 @@ impl Default for Limits {
             default_deadline: Some(Duration::from_secs(30)),
             outbound_queue_bytes: 1 << 20,
             backlog_bytes: 256 << 10,
+            topic_queue_bytes: 4 << 20,
             connection_window_bytes: 1 << 20,
             max_metadata_entries: 32,
             max_metadata_bytes: 4 << 10,
@@ -134,6 +139,8 @@ setters! {
     outbound_queue_bytes: usize,
     /// Sets [`Limits::backlog_bytes`].
     backlog_bytes: usize,
+    /// Sets [`Limits::topic_queue_bytes`].
+    topic_queue_bytes: usize,
     /// Sets [`Limits::connection_window_bytes`].
     connection_window_bytes: usize,
     /// Sets [`Limits::max_metadata_entries`].

@@ -107,12 +107,16 @@ impl Peer {
     }
 
     /// How many bytes this end holds that wait to be sent to the peer: what is queued for writing, the
-    /// rest of large bodies, and notifications that are kept until the peer has caught up.
-    /// [`Limits::outbound_queue_bytes`](crate::Limits::outbound_queue_bytes) and
-    /// [`Limits::backlog_bytes`](crate::Limits::backlog_bytes) bound them.
+    /// rest of large bodies, and notifications and items of topics that are kept until the peer has
+    /// caught up. [`Limits::outbound_queue_bytes`](crate::Limits::outbound_queue_bytes),
+    /// [`Limits::backlog_bytes`](crate::Limits::backlog_bytes) and
+    /// [`Limits::topic_queue_bytes`](crate::Limits::topic_queue_bytes) bound them.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.with_session(|session| session.lock().connection.waiting_bytes())
+        self.with_session(|session| {
+            let waiting = session.lock().connection.waiting_bytes();
+            waiting + session.queued_items.bytes()
+        })
     }
 
     /// Whether nothing is left to be done: no calls are in flight, and a peer that is to come back has

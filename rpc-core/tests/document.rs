@@ -301,6 +301,7 @@ fn the_tables_of_limits_have_the_defaults() {
         limits.max_metadata_bytes.to_string(),
         limits.outbound_queue_bytes.to_string(),
         limits.backlog_bytes.to_string(),
+        limits.topic_queue_bytes.to_string(),
         limits.connection_window_bytes.to_string(),
         milliseconds(limits.hello_timeout),
         milliseconds(limits.write_stall),

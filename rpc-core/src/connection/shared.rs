@@ -30,6 +30,7 @@ use crate::{
     scratch,
     session_state::Values,
     status::{Code, Status},
+    topic::QueuedItems,
 };
 
 /// The number of the next session of this process.
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     /// For a client: what its calls wait for when this session ends.
     pub(crate) line: LineRef,
     fails_fast: AtomicBool,
+    /// What waits for the peer's subscriptions to topics.
+    pub(crate) queued_items: QueuedItems,
     /// Acceptor: told when the session opens and when it ends.
     pub(crate) watcher: OnceLock<Arc<dyn Watcher>>,
     /// Told when the connection opens and when it closes.
@@ -131,6 +134,7 @@ impl Shared {
             identity: Mutex::new(None),
             line: LineRef::default(),
             fails_fast: AtomicBool::new(false),
+            queued_items: QueuedItems::default(),
             watcher: OnceLock::new(),
             changed: Notify::new(),
         }

@@ -23,6 +23,7 @@ use serde::Serialize;
 pub(crate) use feed::Feed;
 use log::Begin;
 pub use log::Published;
+pub(crate) use queue::QueuedItems;
 use settings::KeyOf;
 pub use settings::{TopicLimits, TopicPressure, TopicSettings};
 use table::Lease;

@@ -93,7 +93,7 @@ impl Subscriber {
                 Ok(true) => Delivered::Sent,
                 Ok(false) => {
                     wakers.extend(self.waker.take());
-                    self.fall_behind(item, bounds)
+                    self.fall_behind(item, bounds, wakers)
                 }
                 Err(status) => self.end(status, wakers),
             },
@@ -107,17 +107,25 @@ impl Subscriber {
         }
     }
 
-    fn fall_behind(&mut self, item: &Arc<Item>, bounds: &Bounds) -> Delivered {
+    fn fall_behind(
+        &mut self,
+        item: &Arc<Item>,
+        bounds: &Bounds,
+        wakers: &mut Vec<Waker>,
+    ) -> Delivered {
         let had = item.offset - 1;
         if bounds.pressure == TopicPressure::CatchUp {
             self.flow = Flow::Reading { had };
             return Delivered::Waiting;
         }
-        let mut queue = Queue::default();
-        // One always fits.
-        queue.push(item, bounds);
+        let mut queue = Queue::new(self.session.clone());
+        let delivered = match queue.push(item, bounds) {
+            Pushed::Kept => Delivered::Waiting,
+            Pushed::Dropped => Delivered::Dropped,
+            Pushed::Overflow => return self.end(too_slow(bounds), wakers),
+        };
         self.flow = Flow::Queued { had, queue };
-        Delivered::Waiting
+        delivered
     }
 
     fn end(&mut self, status: Status, wakers: &mut Vec<Waker>) -> Delivered {
