@@ -23,8 +23,8 @@ use wirecall_core::{
 use crate::{
     crowd::{Crowd, Place},
     entrance::{Doorkeeper, Entrance, Newcomer},
+    hooks::{Lifecycle, SessionHooks},
     hub::Hub,
-    lifecycle::{Lifecycle, SessionHooks},
     negotiation::Offer,
     placed::Placed,
 };

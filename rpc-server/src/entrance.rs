@@ -19,7 +19,7 @@ use crate::{
     credentials::Offered,
     crowd::Place,
     drain::GOING_DOWN,
-    lifecycle::Lifecycle,
+    hooks::Lifecycle,
     proxies::Proxies,
 };
 

@@ -4,7 +4,7 @@
 //! - `server`: [`ServerBuilder`] and [`Server`], and its listeners
 //! - `connections`: those that are open
 //! - `hub`: who is there, and how to reach them
-//! - `lifecycle`: what an application does when sessions begin, break, go on and end
+//! - `hooks`: what an application does when sessions begin, break, go on and end
 //! - `drain`: how a server leaves
 //! - `http`: one TCP connection before it is a WebSocket, served by hyper
 //! - `negotiation`: whether an upgrade request is accepted, as RFC 6455 §4.2 has it
@@ -23,9 +23,9 @@ mod credentials;
 mod crowd;
 mod drain;
 mod entrance;
+mod hooks;
 mod http;
 mod hub;
-mod lifecycle;
 mod negotiation;
 mod placed;
 mod proxies;
@@ -34,7 +34,7 @@ mod server;
 pub use async_trait::async_trait;
 pub use auth::{AuthRequest, Authenticator, Credential, StaticTokens};
 pub use drain::{Drain, Drained, ServerHandle};
+pub use hooks::SessionHooks;
 pub use hub::{Audience, Hub, JoinError, Missed, Presence, PresenceEvents};
-pub use lifecycle::SessionHooks;
 pub use proxies::ProxyHeader;
 pub use server::{BuildError, Server, ServerBuilder};

@@ -17,9 +17,9 @@ use crate::{
     connections::Connections,
     drain::ServerHandle,
     entrance::{Entrance, Newcomer},
+    hooks::SessionHooks,
     http::{self, Accepted},
     hub::Hub,
-    lifecycle::SessionHooks,
     negotiation::Offer,
     proxies::{Proxies, ProxyHeader},
 };
