@@ -150,6 +150,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         _ = ctrl_c() => {}
         reason = client.closed() => return Err(reason.to_string().into()),
     }
+    // It would be told that the room is closed.
+    keyboard.reading.shutdown().await;
     // Without a goodbye the others would learn of it only when the server does not wait for the
     // connection to come back any longer.
     client.close().await;
