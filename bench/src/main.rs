@@ -9,6 +9,7 @@ mod compare;
 mod load;
 mod measure;
 mod peers;
+mod phases;
 mod process;
 mod report;
 mod scenario;

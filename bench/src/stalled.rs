@@ -15,11 +15,10 @@ use crate::{
     load::Run,
     measure::{Latencies, Metric},
     peers::{
-        PeerName, bytes_of,
+        bytes_of,
         wirecall::{self as peer, BenchClient},
     },
-    process,
-    report::Report,
+    phases,
     scenario::{SMALL_BYTES, Scenario},
     system::Process,
 };
@@ -43,31 +42,10 @@ const MAX_GROWTH_KIB: f64 = 16.0 * 1024.0;
 
 /// In the parent: has it measured, prints what was, and fails if memory grew.
 pub(crate) async fn run(options: &ReportOptions) -> Result<ExitCode> {
-    let peer = PeerName::Wirecall;
-    let metrics = process::run(peer, &Scenario::stalled()).await?;
-    let grown: Vec<_> = metrics
-        .iter()
-        .filter(|metric| metric.name.ends_with("growth_kib") && metric.value > MAX_GROWTH_KIB)
-        .cloned()
-        .collect();
-    let mut report = Report::default();
-    for metric in metrics {
-        let (phase, name) = metric
-            .name
-            .split_once('/')
-            .context("a metric of no phase")?;
-        let scenario = format!("stalled/{phase}");
-        report.add(&scenario, peer.name(), Metric::new(name, metric.value));
-    }
-    report.print(options.json)?;
-    for metric in &grown {
-        eprintln!("error: {}: {} KiB", metric.name, metric.value);
-    }
-    Ok(if grown.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    phases::run(&Scenario::stalled(), options, |metric| {
+        metric.name.ends_with("growth_kib") && metric.value > MAX_GROWTH_KIB
     })
+    .await
 }
 
 /// In the client: goes through the phases, on one connection. A metric is named after its phase.

@@ -25,8 +25,7 @@ use crate::{
     load::Run,
     measure::{Latencies, Metric, Tally, Tasks},
     peers::{PeerName, wirecall::follow::Subscriber},
-    process,
-    report::Report,
+    phases,
     scenario::Scenario,
     system::monotonic_time,
 };
@@ -49,31 +48,10 @@ const GROWTH: &str = "with/server_growth_kib";
 
 /// In the parent: has it measured, prints what was, and fails if memory grew.
 pub(crate) async fn run(options: &ReportOptions) -> Result<ExitCode> {
-    let peer = PeerName::Wirecall;
-    let metrics = process::run(peer, &Scenario::stopped()).await?;
-    let grown: Vec<_> = metrics
-        .iter()
-        .filter(|metric| metric.name == GROWTH && metric.value > MAX_GROWTH_KIB)
-        .cloned()
-        .collect();
-    let mut report = Report::default();
-    for metric in metrics {
-        let (phase, name) = metric
-            .name
-            .split_once('/')
-            .context("a metric of no phase")?;
-        let scenario = format!("stopped/{phase}");
-        report.add(&scenario, peer.name(), Metric::new(name, metric.value));
-    }
-    report.print(options.json)?;
-    for metric in &grown {
-        eprintln!("error: {}: {} KiB", metric.name, metric.value);
-    }
-    Ok(if grown.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    phases::run(&Scenario::stopped(), options, |metric| {
+        metric.name == GROWTH && metric.value > MAX_GROWTH_KIB
     })
+    .await
 }
 
 /// In the client that has all the connections but one: measures without the other client and with

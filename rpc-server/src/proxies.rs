@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ::http::{HeaderMap, HeaderName, header};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The header in which trusted proxies say whom they have a connection from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,10 +156,20 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(address.or_else(with_port)?.to_canonical())
 }
 
-/// A single address is a network of one.
+/// A single address is a network of one. One of IPv4 that is written as one of IPv6 is what addresses
+/// are held against.
 fn network(text: &str) -> Option<IpNet> {
-    let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical()));
-    text.parse().ok().or_else(address)
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(address.to_canonical()));
+    }
+    let network: IpNet = text.parse().ok()?;
+    match (network.addr().to_canonical(), network) {
+        (IpAddr::V4(address), IpNet::V6(mapped)) => {
+            let length = mapped.prefix_len().checked_sub(96)?;
+            Some(Ipv4Net::new(address, length).ok()?.into())
+        }
+        _ => Some(network),
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +186,22 @@ mod tests {
     fn proxies(header: ProxyHeader) -> Proxies {
         let trusted = ["10.0.0.0/8", "192.0.2.9", "2001:db8:1::/48"];
         Proxies::new(&trusted.map(str::to_owned), header).unwrap()
+    }
+
+    #[test]
+    fn networks_of_ipv4_may_be_written_as_ipv6() {
+        for network in ["::ffff:10.0.0.0/104", "10.0.0.0/8"] {
+            let proxies = Proxies::new(&[network.to_owned()], ProxyHeader::default()).unwrap();
+            let is_trusted = |address: &str| proxies.is_trusted(address.parse().unwrap());
+            assert!(
+                is_trusted("10.1.2.3") && is_trusted("::ffff:10.1.2.3"),
+                "{network}"
+            );
+            assert!(!is_trusted("11.0.0.1") && !is_trusted("::1"), "{network}");
+        }
+        // More than all of IPv4.
+        let wider = ["::ffff:10.0.0.0/95".to_owned()];
+        assert!(Proxies::new(&wider, ProxyHeader::default()).is_err());
     }
 
     #[test]

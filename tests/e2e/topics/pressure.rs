@@ -2,7 +2,8 @@
 
 use futures::StreamExt as _;
 use wirecall::{
-    Client, Code, Codec, Hub, Server, Subscription, Topic, TopicPressure, TopicSettings, Update,
+    Client, Code, Codec, Hub, Limits, Server, Subscription, Topic, TopicPressure, TopicSettings,
+    Update,
 };
 
 use super::{Desk, FeedsClient, FeedsServer, desk, expect, next, publish, subscribers};
@@ -255,4 +256,47 @@ async fn a_suspended_session_is_under_pressure_like_any_other() {
     expect(&mut feed, 1..=CREDIT).await;
     assert_eq!(next(&mut feed).await, Update::Gap { missed: Some(88) });
     expect(&mut feed, 93..=100).await;
+}
+
+/// However many subscriptions it has, and whatever their topics let wait for each.
+#[tokio::test]
+async fn what_waits_for_all_subscriptions_of_a_session_is_bounded() {
+    const LIMIT: usize = 4 << 10;
+    for pressure in [TopicPressure::DropOldest, TopicPressure::DropNewest] {
+        let hub = Hub::new();
+        hub.declare_topics("", settings(pressure).queue_items(1000));
+        let server = Server::builder()
+            .hub(&hub)
+            .limits(Limits::default().topic_queue_bytes(LIMIT))
+            .service(FeedsServer::new(Desk::of(&hub)));
+        let client = connect(start(server).await, Codec::MessagePack).await;
+        let feeds = FeedsClient::new(&client);
+        let topic = hub.topic("a");
+        let mut paused = Vec::new();
+        for _ in 0..20 {
+            paused.push(soon(feeds.follow_by_four("a")).await.unwrap());
+        }
+        let session = hub.all().peers().remove(0);
+        let mut most = 0;
+        for _ in 0..100 {
+            publish(&topic, 1);
+            // What is in the outbox goes at once.
+            assert_eq!(soon(feeds.ping()).await, Ok(7));
+            most = most.max(session.waiting_bytes());
+        }
+        assert!(0 < most && most <= LIMIT, "{pressure:?}: {most}");
+        for feed in &mut paused {
+            expect(feed, 1..=CREDIT).await;
+            let mut told = CREDIT;
+            while told < 100 {
+                told += match next(feed).await {
+                    Update::Gap { missed } => missed.unwrap(),
+                    _ => 1,
+                };
+            }
+            assert_eq!((told, feed.position().offset), (100, 100));
+        }
+        assert_eq!(soon(feeds.ping()).await, Ok(7));
+        assert_eq!(session.waiting_bytes(), 0);
+    }
 }
