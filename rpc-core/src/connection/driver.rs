@@ -179,6 +179,12 @@ impl Lent {
         self.0.get_or_insert_default()
     }
 
+    /// Wakes those whom the last step concerns. Not under the lock.
+    #[inline]
+    fn wake(&mut self) {
+        self.get().events.wakers.drain(..).for_each(Waker::wake);
+    }
+
     /// Leaves it to the thread. What one connection has left must not become another's.
     #[inline]
     fn give_back(&mut self) {
@@ -395,12 +401,7 @@ impl<T: Transport> Driver<T> {
 
     #[inline]
     fn handle_events(&mut self, cx: &mut Context<'_>, message: &Bytes) {
-        self.work
-            .get()
-            .events
-            .wakers
-            .drain(..)
-            .for_each(Waker::wake);
+        self.work.wake();
         let mut queue = std::mem::take(&mut self.work.get().events.queue);
         for event in queue.drain(..) {
             match event {
@@ -571,12 +572,7 @@ impl<T: Transport> Driver<T> {
                 .take_output(&mut work.batch, &mut work.events.wakers);
             let has_more = state.connection.has_output();
             drop(state);
-            self.work
-                .get()
-                .events
-                .wakers
-                .drain(..)
-                .for_each(Waker::wake);
+            self.work.wake();
             self.has_yielded = false;
             self.transmit()?;
             if has_more {

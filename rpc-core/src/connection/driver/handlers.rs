@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -187,12 +187,7 @@ impl<T: Transport> Driver<T> {
         if let Some(token) = token {
             token.cancel();
         }
-        self.work
-            .get()
-            .events
-            .wakers
-            .drain(..)
-            .for_each(Waker::wake);
+        self.work.wake();
         if let Some(task) = task {
             task.abort();
         }
