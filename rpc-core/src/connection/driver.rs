@@ -367,6 +367,8 @@ impl<T: Transport> Driver<T> {
             &*self.router,
             &mut self.work.get().events,
         );
+        // Callers that are about to be woken may have something to write at once.
+        state.has_company |= !self.work.get().events.wakers.is_empty();
         let connection = &state.connection;
         self.is_congested = connection.is_congested() || connection.is_catching_up();
         self.room_bytes = connection.room_bytes();

@@ -83,7 +83,7 @@ pub(crate) struct State {
     /// The time, while the connection's task is about to run.
     pub(crate) now: Option<Instant>,
     /// Whether callers or spawned handlers have put frames into the outbox since it was last
-    /// emptied. More of them may be about to do so.
+    /// emptied, or callers were woken. More of them may be about to do so.
     pub(crate) has_company: bool,
     /// The tasks of spawned handlers, by the slot in their call's id.
     pub(crate) tasks: Vec<Option<AbortHandle>>,

@@ -364,12 +364,14 @@ impl Outbox {
     #[inline]
     pub(super) fn take(&mut self, batch: &mut Batch) {
         debug_assert!(batch.is_empty());
-        if let Some(signals) = &mut self.signals {
-            signals.take(batch);
+        if !self.held {
+            self.take_unheld(batch);
         }
-        if self.held {
-            return;
-        }
+        self.take_signals(batch);
+    }
+
+    #[inline]
+    fn take_unheld(&mut self, batch: &mut Batch) {
         if self.replay.is_restarted() {
             // It took its part of the window when it was sent first.
             self.replay.take(batch, BATCH_BYTES);
@@ -381,6 +383,15 @@ impl Outbox {
         }
         if self.may_take_volatile() {
             self.take_volatile(batch);
+        }
+    }
+
+    /// Signals go before all else. They are few, and come into the batch when the others are there,
+    /// which are not copied if they are the first.
+    #[inline]
+    fn take_signals(&mut self, batch: &mut Batch) {
+        if let Some(signals) = &mut self.signals {
+            batch.put_first(|batch| signals.take(batch));
         }
     }
 
@@ -439,20 +450,17 @@ impl Outbox {
 
     /// Moves all frames that wait into `batch`, but no further pieces of large bodies.
     pub(super) fn take_rest(&mut self, batch: &mut Batch) {
-        if let Some(signals) = &mut self.signals {
-            signals.take(batch);
+        if !self.held {
+            self.replay.take(batch, usize::MAX);
+            self.control.take(batch);
+            for level in self.levels.iter_mut() {
+                level.take(batch);
+            }
+            if let Some(mut volatile) = self.volatile.take() {
+                volatile.take(batch);
+            }
         }
-        if self.held {
-            return;
-        }
-        self.replay.take(batch, usize::MAX);
-        self.control.take(batch);
-        for level in self.levels.iter_mut() {
-            level.take(batch);
-        }
-        if let Some(mut volatile) = self.volatile.take() {
-            volatile.take(batch);
-        }
+        self.take_signals(batch);
     }
 
     /// Leaves buffers that are empty to the thread.

@@ -416,6 +416,14 @@ impl Batch {
         });
     }
 
+    /// Puts the messages that `append` adds before those that are there.
+    #[inline]
+    pub(super) fn put_first(&mut self, append: impl FnOnce(&mut Batch)) {
+        let others = self.messages.len();
+        append(self);
+        self.messages.rotate_left(others);
+    }
+
     /// Takes a buffer over, in which this is the only message.
     fn push_full(&mut self, buffer: Vec<u8>, message: &Packed) {
         self.messages.push(Ready {
