@@ -36,7 +36,10 @@ use crate::{
     inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
-    protocol::{Batch, CallId, Event, Events, Position, ProtocolError, Resume, StreamRef, Target},
+    protocol::{
+        Batch, CallId, Connection, Event, Events, Position, ProtocolError, Resume, StreamRef,
+        Target,
+    },
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
@@ -182,7 +185,7 @@ impl Lent {
     /// Wakes those whom the last step concerns. Not under the lock.
     #[inline]
     fn wake(&mut self) {
-        self.get().events.wakers.drain(..).for_each(Waker::wake);
+        wake_all(&mut self.get().events.wakers);
     }
 
     /// Leaves it to the thread. What one connection has left must not become another's.
@@ -369,9 +372,7 @@ impl<T: Transport> Driver<T> {
         );
         // Callers that are about to be woken may have something to write at once.
         state.has_company |= !self.work.get().events.wakers.is_empty();
-        let connection = &state.connection;
-        self.is_congested = connection.is_congested() || connection.is_catching_up();
-        self.room_bytes = connection.room_bytes();
+        (self.is_congested, self.room_bytes) = room_for_answers(&state.connection);
         drop(state);
         self.life.heard = Some(now);
         if let Some(registered) = self.registered.as_mut().filter(|own| own.is_unconfirmed) {
@@ -523,7 +524,7 @@ impl<T: Transport> Driver<T> {
             state.remember_task(id, task);
         }
         drop(state);
-        wakers.drain(..).for_each(Waker::wake);
+        wake_all(wakers);
         answers.bytes.clear();
         if answers.bytes.capacity() > 64 << 10 {
             answers.bytes = Vec::new();
@@ -550,13 +551,11 @@ impl<T: Transport> Driver<T> {
             }
             if !state.connection.has_output() {
                 self.has_yielded = false;
-                self.arm_timer(cx, &mut state);
-                self.watch_window(cx, &mut state);
-                self.idle(cx, &mut state)?;
-                return Ok(());
+                return self.idle(cx, &mut state);
             }
             let (calls, handlers) = state.connection.in_flight();
-            if state.has_company && !self.has_yielded && (calls > 1 || handlers > 1) {
+            let is_alone = calls <= 1 && handlers <= 1;
+            if state.has_company && !self.has_yielded && !is_alone {
                 self.has_yielded = true;
                 state.now = Some(Instant::now());
                 drop(state);
@@ -573,10 +572,18 @@ impl<T: Transport> Driver<T> {
                 .connection
                 .take_output(&mut work.batch, &mut work.events.wakers);
             let has_more = state.connection.has_output();
+            self.has_yielded = false;
+            // As a rule nothing comes while this is written, and then the next lock is spared.
+            let is_last = is_alone && !has_more && self.deferred.is_empty() && !state.is_ending();
+            if is_last {
+                self.idle(cx, &mut state)?;
+            }
             drop(state);
             self.work.wake();
-            self.has_yielded = false;
             self.transmit()?;
+            if is_last {
+                return self.flush(cx);
+            }
             if has_more {
                 // What comes in between, and is more urgent, goes before the rest.
                 cx.waker().wake_by_ref();
@@ -625,19 +632,29 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Nothing is to be written: publish that, under the lock that has shown it.
-    fn idle(&self, cx: &mut Context<'_>, state: &mut State) -> Result<(), CloseReason> {
-        if let Some(reason) = state.close.clone() {
-            return Err(reason);
-        }
-        let is_done =
-            state.connection.in_flight() == (0, 0) && !state.connection.has_calls_queued();
-        if state.close_when_idle && is_done && self.is_quiet() {
-            return Err(CloseReason::local(CloseCode::NORMAL, ""));
+    fn idle(&mut self, cx: &mut Context<'_>, state: &mut State) -> Result<(), CloseReason> {
+        self.arm_timer(cx, state);
+        self.watch_window(cx, state);
+        if state.is_ending() {
+            self.check_ending(state)?;
         }
         state.connection.give_back_buffers();
         match &mut state.driver {
             Some(waker) => waker.clone_from(cx.waker()),
             None => state.driver = Some(cx.waker().clone()),
+        }
+        Ok(())
+    }
+
+    /// All was written: nothing keeps a connection that is to end any more, or only what is in flight.
+    fn check_ending(&self, state: &State) -> Result<(), CloseReason> {
+        if let Some(reason) = state.close.clone() {
+            return Err(reason);
+        }
+        let is_done =
+            state.connection.in_flight() == (0, 0) && !state.connection.has_calls_queued();
+        if is_done && self.is_quiet() {
+            return Err(CloseReason::local(CloseCode::NORMAL, ""));
         }
         Ok(())
     }
@@ -667,6 +684,22 @@ impl<T: Transport> Future for Driver<T> {
             }
         }
         self.poll_closing(cx)
+    }
+}
+
+/// Whether too much waits to be written for another handler to be started, and how many bytes of
+/// answers make it so.
+#[inline]
+fn room_for_answers(connection: &Connection) -> (bool, usize) {
+    let room = connection.room_bytes();
+    let is_congested = room.is_none() || connection.is_catching_up();
+    (is_congested, room.unwrap_or_default())
+}
+
+#[inline]
+fn wake_all(wakers: &mut Vec<Waker>) {
+    if !wakers.is_empty() {
+        wakers.drain(..).for_each(Waker::wake);
     }
 }
 

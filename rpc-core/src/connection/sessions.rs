@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     task::Waker,
 };
 
@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use rand::Rng as _;
 
-use super::Shared;
+use super::{Shared, shared::State};
 use crate::{
     body::Codec,
     identity::Identity,
@@ -52,7 +52,7 @@ impl<T> Place<T> {
         }
         state.connection.ask_to_resume();
         let superseded = self.hand_over(transport);
-        state.has_handover = true;
+        self.announce(&mut state);
         let task = state.task.clone();
         drop(state);
         drop(superseded);
@@ -84,13 +84,19 @@ impl<T> Place<T> {
         // Before the session's task can run on: it has been given another credential.
         let previous = self.shared.set_identity(identity);
         let superseded = self.hand_over(transport);
-        state.has_handover = true;
+        self.announce(&mut state);
         state.resumes += 1;
         // What else there is to do about it, the session's task does.
         events.wakers.extend(state.task.clone());
         drop(state);
         drop(previous);
         Ok((events.wakers, superseded))
+    }
+
+    /// Says that there is another transport.
+    fn announce(&self, state: &mut State) {
+        state.has_handover = true;
+        self.shared.is_disturbed.store(true, Ordering::Relaxed);
     }
 
     fn hand_over(&self, transport: T) -> Option<Handover<T>> {

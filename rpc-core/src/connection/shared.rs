@@ -45,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     /// This end wants to end the connection: nothing more is read.
     pub(crate) is_closing: AtomicBool,
+    /// Whether [`State::has_handover`] or [`State::is_interrupted`] has been set, so that the
+    /// connection's task need not take the lock each time to look. Written under the lock.
+    pub(crate) is_disturbed: AtomicBool,
     pub(crate) info: Arc<ConnectionInfo>,
     /// Under a lock of its own, which only those take who ask for it.
     identity: Mutex<Option<Identity>>,
@@ -130,6 +133,7 @@ impl Shared {
             codec,
             limits,
             is_closing: AtomicBool::new(false),
+            is_disturbed: AtomicBool::new(false),
             info: Arc::new(info),
             identity: Mutex::new(None),
             line: LineRef::default(),
@@ -251,7 +255,10 @@ impl Shared {
 
     /// Asks the connection's task to drop the transport.
     pub(crate) fn interrupt(&self) {
-        self.wake_after(|state| state.is_interrupted = true);
+        self.wake_after(|state| {
+            state.is_interrupted = true;
+            self.is_disturbed.store(true, Ordering::Relaxed);
+        });
     }
 
     /// This is a session of that line.
@@ -443,6 +450,12 @@ impl State {
         let next = self.connection.next_timeout();
         let is_earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
         is_earlier || self.connection.is_window_shut()
+    }
+
+    /// Whether this end wants to end the connection, at once or when nothing is in flight.
+    #[inline]
+    pub(super) fn is_ending(&self) -> bool {
+        self.close.is_some() || self.close_when_idle
     }
 
     /// The time, as good as it is needed for deadlines: of those who make calls before the

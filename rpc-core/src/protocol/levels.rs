@@ -1,6 +1,6 @@
 //! A packer for each priority. Most connections have only ever frames of one.
 
-use super::packer::Packer;
+use super::packer::{Batch, Packer};
 use crate::{body::Codec, priority::Priority};
 
 /// What waits of each priority.
@@ -66,7 +66,7 @@ impl Levels {
 
     /// Those that were ever used.
     #[inline]
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Packer> {
+    fn iter(&self) -> impl Iterator<Item = &Packer> {
         let others = self.others.iter();
         let others = others.flat_map(|others| [&others.high, &others.low]);
         std::iter::once(&self.normal).chain(others)
@@ -88,6 +88,35 @@ impl Levels {
     pub(super) fn is_empty(&self) -> bool {
         let has_others = |others: &Others| !others.high.is_empty() || !others.low.is_empty();
         self.normal.is_empty() && !self.others.as_deref().is_some_and(has_others)
+    }
+
+    /// Whether what waits is of one priority, so that nothing has to go before anything else.
+    #[inline]
+    pub(super) fn are_in_order(&self) -> bool {
+        match &self.others {
+            None => true,
+            Some(_) => self.iter().filter(|level| !level.is_empty()).count() <= 1,
+        }
+    }
+
+    /// Moves all messages to `batch`.
+    #[inline]
+    pub(super) fn take(&mut self, batch: &mut Batch) {
+        self.normal.take(batch);
+        if let Some(others) = &mut self.others {
+            others.high.take(batch);
+            others.low.take(batch);
+        }
+    }
+
+    /// Leaves buffers that are empty to the thread.
+    #[inline]
+    pub(super) fn give_back_buffers(&mut self) {
+        self.normal.give_back_buffer();
+        if let Some(others) = &mut self.others {
+            others.high.give_back_buffer();
+            others.low.give_back_buffer();
+        }
     }
 
     /// How many bytes wait.

@@ -420,9 +420,7 @@ impl Outbox {
         let control = batch.len();
         if control == 0 && self.window > 0 && self.is_in_order() {
             // As a rule. Nothing is copied.
-            for level in self.levels.iter_mut() {
-                level.take(batch);
-            }
+            self.levels.take(batch);
             self.window -= batch.len() as i64;
             return;
         }
@@ -453,9 +451,7 @@ impl Outbox {
         if !self.held {
             self.replay.take(batch, usize::MAX);
             self.control.take(batch);
-            for level in self.levels.iter_mut() {
-                level.take(batch);
-            }
+            self.levels.take(batch);
             if let Some(mut volatile) = self.volatile.take() {
                 volatile.take(batch);
             }
@@ -466,9 +462,7 @@ impl Outbox {
     /// Leaves buffers that are empty to the thread.
     #[inline]
     pub(super) fn give_back_buffers(&mut self) {
-        for packer in self.levels.iter_mut() {
-            packer.give_back_buffer();
-        }
+        self.levels.give_back_buffers();
         self.control.give_back_buffer();
         if let Some(signals) = self.signals.as_mut().filter(|signals| signals.is_empty()) {
             signals.give_back_buffer();
@@ -479,8 +473,7 @@ impl Outbox {
     /// Whether all that waits can go at once, since it is little and of one priority.
     #[inline]
     fn is_in_order(&self) -> bool {
-        let waiting = self.levels.iter().filter(|level| !level.is_empty());
-        self.large.is_empty() && waiting.count() <= 1 && self.len() <= BATCH_BYTES
+        self.large.is_empty() && self.levels.are_in_order() && self.len() <= BATCH_BYTES
     }
 
     /// Queues pieces of large bodies behind the frames of their priority: one in any case, and more

@@ -205,22 +205,11 @@ impl Packer {
     }
 
     fn close_message(&mut self) {
-        if self.open.frames == 0 {
+        let Some(message) = self.finish_message() else {
             return;
-        }
-        let mut start = self.open.start;
-        match (self.codec, self.open.frames) {
-            (Codec::MessagePack, _) => {}
-            // A frame alone needs no array around it.
-            (Codec::Json, 1) => start += 1,
-            (Codec::Json, _) => self.last.bytes.push(b']'),
-        }
-        let end = self.last.bytes.len();
-        self.last.closed.push(Packed {
-            start,
-            end,
-            ..self.open
-        });
+        };
+        let end = message.end;
+        self.last.closed.push(message);
         if end >= PACK_BYTES {
             self.full.push_back(std::mem::take(&mut self.last));
             self.open = Packed::default();
@@ -230,6 +219,27 @@ impl Packer {
             start: end,
             ..Packed::default()
         };
+    }
+
+    /// The message that is being packed, if there is one, at its end. The next is not begun.
+    #[inline]
+    fn finish_message(&mut self) -> Option<Packed> {
+        if self.open.frames == 0 {
+            return None;
+        }
+        let mut start = self.open.start;
+        match (self.codec, self.open.frames) {
+            (Codec::MessagePack, _) => {}
+            // A frame alone needs no array around it.
+            (Codec::Json, 1) => start += 1,
+            (Codec::Json, _) => self.last.bytes.push(b']'),
+        }
+        let end = self.last.bytes.len();
+        Some(Packed {
+            start,
+            end,
+            ..self.open
+        })
     }
 
     /// Leaves the buffer to the thread, if it is empty.
@@ -283,21 +293,28 @@ impl Packer {
     /// Moves all messages to `batch`.
     #[inline]
     pub fn take(&mut self, batch: &mut Batch) {
-        self.close_message();
+        if self.is_empty() {
+            return;
+        }
         if !batch.is_empty() || self.last.taken > 0 || !self.full.is_empty() {
             while self.take_message(batch) > 0 {}
             return;
         }
         // As a rule: nothing is copied, and the batch's buffer takes the place of this one.
+        let last = self.finish_message();
         std::mem::swap(&mut self.last.bytes, &mut batch.bytes);
-        for message in self.last.closed.drain(..) {
+        let mut take = |message: Packed| {
             self.counted.taken += u64::from(message.counted);
             batch.messages.push(Ready {
                 full: None,
                 range: message.start..message.end,
                 counted: message.counted,
             });
+        };
+        if !self.last.closed.is_empty() {
+            self.last.closed.drain(..).for_each(&mut take);
         }
+        last.into_iter().for_each(take);
         self.open = Packed::default();
     }
 

@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt as _;
 use tokio::time::Instant;
 
-use super::{Driver, FRAMES_A_STEP, Lane};
+use super::{Driver, FRAMES_A_STEP, Lane, room_for_answers};
 use crate::{
     connection::shared::{Answer, HandlerGuard, LaneGuard},
     idempotency::Arrival,
@@ -196,11 +196,7 @@ impl<T: Transport> Driver<T> {
     /// Starts what was put off while too much waited to be written.
     pub(super) fn run_deferred(&mut self, cx: &mut Context<'_>) {
         while !self.deferred.is_empty() {
-            let state = self.shared.lock();
-            let connection = &state.connection;
-            self.is_congested = connection.is_congested() || connection.is_catching_up();
-            self.room_bytes = connection.room_bytes();
-            drop(state);
+            (self.is_congested, self.room_bytes) = room_for_answers(&self.shared.lock().connection);
             for _ in 0..FRAMES_A_STEP {
                 if self.is_congested {
                     break;

@@ -1,7 +1,10 @@
 //! What becomes of a session when its connection breaks: it waits for another transport, and goes
 //! on there.
 
-use std::{sync::Arc, task::Context};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    task::Context,
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -113,8 +116,18 @@ impl<T: Transport> Driver<T> {
     /// Takes over a transport on which the session goes on. Whatever was read from the one before
     /// and not executed will come again. It is an error if there is none, and the one that there is
     /// was given up.
+    #[inline]
     pub(super) fn adopt(&mut self) -> Result<(), CloseReason> {
+        // Whoever sets it wakes this task after that.
+        match self.shared.is_disturbed.load(Ordering::Relaxed) {
+            true => self.adopt_next(),
+            false => Ok(()),
+        }
+    }
+
+    fn adopt_next(&mut self) -> Result<(), CloseReason> {
         let mut state = self.shared.lock();
+        self.shared.is_disturbed.store(false, Ordering::Relaxed);
         let is_interrupted = std::mem::take(&mut state.is_interrupted);
         if !std::mem::take(&mut state.has_handover) {
             return match self.transport {
@@ -285,7 +298,6 @@ impl<T: Transport> Driver<T> {
         }
         state.now = None;
         state.is_blocked = false;
-        self.arm_timer(cx, &mut state);
         self.idle(cx, &mut state)
     }
 }

@@ -61,6 +61,7 @@ impl<T: Transport> Driver<T> {
         let mut state = shared.lock();
         state.now = None;
         state.is_blocked = true;
+        state.driver = None;
         self.arm_timer(cx, &mut state);
         if let Some(reason) = state.close.clone() {
             return Err(reason);

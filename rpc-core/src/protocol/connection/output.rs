@@ -45,12 +45,12 @@ impl Connection {
         self.outbox.large_bytes() > MAX_LARGE_BYTES
     }
 
-    /// How many bytes may be added to what waits before it is too much.
+    /// How many bytes may be added to what waits before it is too much; `None` if it is.
     #[must_use]
     #[inline]
-    pub fn room_bytes(&self) -> usize {
+    pub fn room_bytes(&self) -> Option<usize> {
         let limit = self.limits.outbound_queue_bytes;
-        limit.saturating_sub(self.outbox.len())
+        limit.checked_sub(self.outbox.len())
     }
 
     /// Ready when an answer may be written.

@@ -52,7 +52,7 @@ impl Connection {
             let Some(frame) = next_frame(self.codec, message, position)? else {
                 self.taken_in(message.len());
                 self.count_message(message.len(), now);
-                if !self.is_congested() {
+                if self.pong.is_some() && !self.is_congested() {
                     self.write_pong();
                 }
                 finished = true;
