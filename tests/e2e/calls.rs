@@ -1,7 +1,10 @@
 //! Calls, in both directions and over both codecs.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -42,6 +45,45 @@ async fn each_kind_of_argument_and_result_survives_both_codecs() {
             }
         );
         idle(&client).await;
+    }
+}
+
+#[wirecall::service]
+trait Computer {
+    /// Keeps its thread busy for a moment, which is too short for a task of its own.
+    async fn compute(&self);
+}
+
+#[derive(Clone, Default)]
+struct Busy(Arc<AtomicU32>);
+
+impl Computer for Busy {
+    async fn compute(&self) {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_micros(50) {
+            std::hint::spin_loop();
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn the_first_of_many_answers_does_not_wait_for_the_handlers_of_the_others() {
+    for codec in Codec::ALL {
+        let busy = Busy::default();
+        let server = Server::builder().service(ComputerServer::new(busy.clone()));
+        let client = connect(start(server).await, codec).await;
+        let computer = ComputerClient::new(&client);
+        // They have room in one message, and are read together.
+        let calls = (0..1000).map(|_| computer.compute().start());
+        let mut calls: FuturesUnordered<_> = calls.collect();
+        soon(calls.next()).await.unwrap().unwrap();
+        let executed = busy.0.load(Ordering::Relaxed);
+        assert!(executed < 1000, "all had to end before one was answered");
+        while let Some(answer) = soon(calls.next()).await {
+            answer.unwrap();
+        }
+        assert_eq!(busy.0.load(Ordering::Relaxed), 1000);
     }
 }
 

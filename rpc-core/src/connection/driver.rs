@@ -60,6 +60,10 @@ const MIN_PROGRESS_BYTES: u64 = 4 << 10;
 /// Bytes that are read in a turn, before the answers to them are written.
 const BYTES_A_TURN: usize = 256 << 10;
 
+/// Once the handlers of a turn have taken so long together, their answers are written before more is
+/// read, and others have their turn.
+const HANDLERS_A_TURN: Duration = Duration::from_millis(1);
+
 /// How long the closing handshake may take (RFC 6455 §7.1.1).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -94,7 +98,7 @@ pub(crate) struct Driver<T> {
     /// Calls that came while it did.
     deferred: VecDeque<(CallId, Target, InboundCall)>,
 
-    /// The box of a call that has ended, for the next one. None between two polls of the task.
+    /// The box of a call that has ended, for the next one. An idle connection has none after a while.
     spare: Option<InboundCall>,
     /// The message that is being read.
     message: Option<(Bytes, Position)>,
@@ -102,6 +106,8 @@ pub(crate) struct Driver<T> {
     notifications_handled: usize,
     /// Whether the last step was so slow that the next one looks for the handler to blame.
     suspicious: bool,
+    /// How long the steps of this turn took that have started handlers.
+    handling: Duration,
 
     is_flushing: bool,
     has_yielded: bool,
@@ -244,6 +250,7 @@ impl<T: Transport> Driver<T> {
             work: Lent::default(),
             notifications_handled: 0,
             suspicious: false,
+            handling: Duration::ZERO,
             is_flushing: false,
             has_yielded: false,
             max_body_bytes,
@@ -292,7 +299,11 @@ impl<T: Transport> Driver<T> {
             return Ok(true);
         }
         let mut bytes = 0;
+        self.handling = Duration::ZERO;
         for _ in 0..STEPS_A_TURN {
+            if self.handling > HANDLERS_A_TURN {
+                break;
+            }
             let Some((message, position)) = self.message.take() else {
                 if bytes > BYTES_A_TURN {
                     break;
@@ -397,7 +408,13 @@ impl<T: Transport> Driver<T> {
             self.message = Some((message, position));
         }
         let has_run = !self.work.get().answers.ends.is_empty() || self.notifications_handled > 0;
-        self.suspicious = has_run && now.elapsed() > SLOW_POLL;
+        let spent = if has_run {
+            now.elapsed()
+        } else {
+            Duration::ZERO
+        };
+        self.suspicious = spent > SLOW_POLL;
+        self.handling += spent;
         self.hand_over();
         Ok(())
     }
@@ -535,9 +552,11 @@ impl<T: Transport> Driver<T> {
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         loop {
-            self.flush(cx)?;
             if self.is_flushing {
-                return Ok(());
+                self.flush(cx)?;
+                if self.is_flushing {
+                    return Ok(());
+                }
             }
             let shared = self.shared.clone();
             let mut state = shared.lock();
@@ -597,9 +616,6 @@ impl<T: Transport> Driver<T> {
 
     /// Writes what was handed to the transport, as far as that goes.
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        if !self.is_flushing {
-            return Ok(());
-        }
         let Some(transport) = &mut self.transport else {
             return Ok(());
         };
@@ -677,7 +693,6 @@ impl<T: Transport> Future for Driver<T> {
             match driven {
                 Ok(()) => {
                     self.work.give_back();
-                    self.spare = None;
                     return Poll::Pending;
                 }
                 Err(reason) => self.end(reason),
