@@ -370,8 +370,7 @@ impl RawCall {
         read: impl FnOnce(Answer, &Received) -> T,
     ) -> Poll<T> {
         let mut received = Received::default();
-        let answer = self.session.update(|state, wakers| {
-            let connection = &mut state.connection;
+        let answer = self.session.receive(|connection, wakers| {
             connection.poll_answer(started.index, cx.waker(), &mut received, wakers)
         });
         let answer = answer.map(|answer| {

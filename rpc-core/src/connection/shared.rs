@@ -181,6 +181,27 @@ impl Shared {
         result
     }
 
+    /// Like [`Shared::update`], for taking something out that has come: with that nothing is to be
+    /// written, and nothing is due earlier.
+    #[inline]
+    pub(crate) fn receive<T>(&self, take: impl FnOnce(&mut Connection, &mut Vec<Waker>) -> T) -> T {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let result = take(&mut state.connection, &mut wakers);
+        let driver = match state.close_when_idle {
+            true => state.driver.take(),
+            false => None,
+        };
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        if !wakers.is_empty() {
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        result
+    }
+
     /// Like [`Shared::update`], for those who hold another lock: they wake whom the change concerns
     /// once they have released it.
     #[inline]

@@ -117,6 +117,7 @@ impl<T: Transport> Driver<T> {
         if !self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
             return Ok(());
         }
+        self.spare = None;
         let now = Instant::now();
         self.life.is_due = self.life.due.is_some_and(|due| due <= now);
         if self.hello_deadline.is_some_and(|deadline| deadline <= now) {

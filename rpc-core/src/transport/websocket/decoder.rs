@@ -93,6 +93,9 @@ impl Decoder {
                 None => return Ok(Decoded::NeedsInput),
             },
         };
+        if self.message.is_none() && frame.is_message(input.len()) {
+            return take_message(frame, input);
+        }
         if frame.opcode.is_control() {
             self.take_control(frame, input)
         } else {
@@ -184,14 +187,9 @@ impl Decoder {
         mut frame: Frame,
         input: &mut &[u8],
     ) -> Result<Decoded, TransportError> {
-        let message = self.message.get_or_insert_with(|| PartialMessage {
-            kind: match frame.opcode {
-                Opcode::Text => MessageKind::Text,
-                _ => MessageKind::Binary,
-            },
-            data: Vec::new(),
-            valid_bytes: 0,
-        });
+        let message = self
+            .message
+            .get_or_insert_with(|| PartialMessage::begin(frame.opcode));
         frame.make_room(input.len(), &mut message.data);
         frame.take_payload(input, &mut message.data);
         if frame.remaining > 0 {
@@ -209,7 +207,21 @@ impl Decoder {
     }
 }
 
+/// As a rule a message is one frame, and all of it has come.
+fn take_message(mut frame: Frame, input: &mut &[u8]) -> Result<Decoded, TransportError> {
+    let mut message = PartialMessage::begin(frame.opcode);
+    message.data.reserve_exact(frame.remaining);
+    frame.take_payload(input, &mut message.data);
+    message.check_text(true)?;
+    Ok(Decoded::Message(message.complete()))
+}
+
 impl Frame {
+    /// Whether it is a whole message, and so many bytes are all of its payload.
+    fn is_message(&self, arrived: usize) -> bool {
+        self.is_final && !self.opcode.is_control() && self.remaining <= arrived
+    }
+
     /// Makes room for what has come of the payload, and for more in proportion to what has come of
     /// the message: never for what a length claims. A message in one frame gets what it needs, no
     /// more.
@@ -237,6 +249,17 @@ impl Frame {
 }
 
 impl PartialMessage {
+    fn begin(opcode: Opcode) -> Self {
+        PartialMessage {
+            kind: match opcode {
+                Opcode::Text => MessageKind::Text,
+                _ => MessageKind::Binary,
+            },
+            data: Vec::new(),
+            valid_bytes: 0,
+        }
+    }
+
     /// Refuses text that no further bytes would make UTF-8 (RFC 6455 §8.1). A character may be
     /// divided between two frames of a message.
     fn check_text(&mut self, is_complete: bool) -> Result<(), TransportError> {
