@@ -1,6 +1,6 @@
 //! A call as the generated code of its service sees it, and the reply that it makes.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, ops::Deref};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     body::{
-        self, Codec,
+        self, Codec, Rope, Shared,
         args::{self, Arguments},
     },
     context::Context,
@@ -17,8 +17,9 @@ use crate::{
     metadata::Metadata,
     peer::Peer,
     protocol::{
-        Body, CallId, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder, Small, StreamCredit,
-        StreamRef, begin_response, body_too_large, end_body, error_frame, error_options,
+        Body, CallId, EncodedOptions, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder,
+        RESPONSE_ROOM, Small, StreamCredit, StreamRef, body_too_large, complete_response,
+        error_frame, error_options,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -260,19 +261,29 @@ impl InboundCall {
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
         let Parts { codec, context, .. } = &*self.0;
         let mut body = scratch::take();
+        let mut shared = Shared::default();
         // As a rule the frame is written around its body at once.
-        let response = match (codec, context.id) {
-            (Codec::MessagePack, Some(id)) if !context.has_response_metadata() => {
-                Some(begin_response(&mut body, id))
-            }
-            _ => None,
-        };
-        if let Err(error) = body::encode(*codec, value, &mut body) {
+        let framed = context
+            .id
+            .filter(|_| matches!(codec, Codec::MessagePack) && !context.has_response_metadata());
+        if framed.is_some() {
+            body.extend_from_slice(&RESPONSE_ROOM);
+        }
+        if let Err(error) = body::encode_sharing(*codec, value, &mut body, &mut shared) {
             scratch::put(body);
             return Reply::error(error.into_status());
         }
-        let outcome = match response {
-            Some(start) => Outcome::Encoded(end_body(&mut body, start)),
+        if !shared.is_empty() {
+            let start = framed.map_or(0, |_| RESPONSE_ROOM.len());
+            let whole = shared.into_rope(&body, start);
+            scratch::put(body);
+            return Reply {
+                outcome: Outcome::Large(Box::new((whole, context.take_response_metadata()))),
+                body: Vec::new(),
+            };
+        }
+        let outcome = match framed {
+            Some(id) => Outcome::Encoded(complete_response(&mut body, id)),
             None => Outcome::Response(context.take_response_metadata()),
         };
         Reply { outcome, body }
@@ -331,8 +342,8 @@ impl Ended {
         let Outcome::Encoded(start) = reply.outcome else {
             return None;
         };
-        let fits = reply.body.len() - start <= max_body_bytes.min(FIRST_PIECE_BYTES);
-        fits.then_some(&reply.body)
+        let fits = reply.body_len() <= max_body_bytes.min(FIRST_PIECE_BYTES);
+        fits.then_some(&reply.body[start..])
     }
 
     pub(crate) fn take_reply(&mut self) -> Reply {
@@ -350,16 +361,18 @@ impl Ended {
 #[derive(Debug)]
 pub struct Reply {
     outcome: Outcome,
-    /// The encoded result or details, in a thread's buffer. For [`Outcome::Encoded`] with the frame
-    /// around it.
+    /// The encoded result or details, in a thread's buffer. For [`Outcome::Encoded`] the result is
+    /// behind [`RESPONSE_ROOM`], in which its frame begins.
     body: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Outcome {
-    /// A whole RESPONSE, in which the result begins there.
+    /// A whole RESPONSE, which begins there.
     Encoded(usize),
     Response(Metadata),
+    /// A result of which parts are shared with the application.
+    Large(Box<(Rope, Metadata)>),
     Error(Status),
     Nothing,
 }
@@ -379,8 +392,12 @@ impl Reply {
     /// A copy that answers any call: without the frame around its body, which names one.
     pub(crate) fn detached(&self) -> Self {
         let (outcome, start) = match &self.outcome {
-            Outcome::Encoded(start) => (Outcome::Response(Metadata::default()), *start),
+            Outcome::Encoded(_) => {
+                let outcome = Outcome::Response(Metadata::default());
+                (outcome, RESPONSE_ROOM.len())
+            }
             Outcome::Response(metadata) => (Outcome::Response(metadata.clone()), 0),
+            Outcome::Large(large) => (Outcome::Large(large.clone()), 0),
             Outcome::Error(status) => (Outcome::Error(status.clone()), 0),
             Outcome::Nothing => (Outcome::Nothing, 0),
         };
@@ -400,6 +417,7 @@ impl Reply {
         let beside = match &self.outcome {
             Outcome::Encoded(_) | Outcome::Nothing => 0,
             Outcome::Response(metadata) => metadata.bytes(),
+            Outcome::Large(large) => large.1.bytes(),
             Outcome::Error(status) => status.message().len(),
         };
         self.body_len() + beside
@@ -407,8 +425,9 @@ impl Reply {
 
     #[inline]
     fn body_len(&self) -> usize {
-        match self.outcome {
-            Outcome::Encoded(start) => self.body.len() - start,
+        match &self.outcome {
+            Outcome::Encoded(_) => self.body.len() - RESPONSE_ROOM.len(),
+            Outcome::Large(large) => large.0.len(),
             _ => self.body.len(),
         }
     }
@@ -429,7 +448,9 @@ impl Reply {
                 self.body = Vec::new();
                 self
             }
-            Outcome::Encoded(_) | Outcome::Response(_) if bytes > max_body_bytes => {
+            Outcome::Encoded(_) | Outcome::Response(_) | Outcome::Large(_)
+                if bytes > max_body_bytes =>
+            {
                 Reply::error(body_too_large(bytes, max_body_bytes))
             }
             _ => self,
@@ -437,29 +458,46 @@ impl Reply {
     }
 
     /// The body of a large response, and the metadata that goes with it.
-    pub(crate) fn into_large(self) -> (Bytes, Metadata) {
+    pub(crate) fn into_large(self) -> (Rope, Metadata) {
         let body = Bytes::from(self.body);
         match self.outcome {
-            Outcome::Encoded(start) => (body.slice(start..), Metadata::default()),
-            Outcome::Response(metadata) => (body, metadata),
-            Outcome::Error(_) | Outcome::Nothing => (body, Metadata::default()),
+            Outcome::Large(large) => *large,
+            Outcome::Encoded(_) => (
+                body.slice(RESPONSE_ROOM.len()..).into(),
+                Metadata::default(),
+            ),
+            Outcome::Response(metadata) => (body.into(), metadata),
+            Outcome::Error(_) | Outcome::Nothing => (body.into(), Metadata::default()),
         }
     }
 
-    /// The terminal frame, in a thread's buffer. Not for large responses.
+    /// The terminal frame. Not for large responses, which have to go in pieces.
     #[inline]
-    pub(crate) fn into_frame(self, id: CallId, codec: Codec) -> Vec<u8> {
+    pub(crate) fn into_frame(self, id: CallId, codec: Codec) -> EncodedFrame {
         let options;
+        let body;
         let frame = match &self.outcome {
-            Outcome::Encoded(_) => return self.body,
+            Outcome::Encoded(start) => {
+                return EncodedFrame {
+                    start: *start,
+                    bytes: self.body,
+                };
+            }
             Outcome::Response(metadata) => {
-                let mut builder = OptionsBuilder::new(codec);
-                metadata.write(&mut builder);
-                options = builder.finish();
+                options = response_options(codec, metadata);
                 Frame {
                     head: Head::Response { id },
                     options: options.as_options(),
                     payload: &self.body,
+                }
+            }
+            Outcome::Large(large) => {
+                options = response_options(codec, &large.1);
+                body = large.0.first(usize::MAX);
+                Frame {
+                    head: Head::Response { id },
+                    options: options.as_options(),
+                    payload: &body,
                 }
             }
             Outcome::Nothing => Frame::with_payload(Head::Response { id }, &self.body),
@@ -468,9 +506,37 @@ impl Reply {
                 error_frame(id, status, &options, &self.body)
             }
         };
-        let mut encoded = scratch::take();
-        frame.encode(codec, &mut encoded);
+        let mut bytes = scratch::take();
+        frame.encode(codec, &mut bytes);
         scratch::put(self.body);
-        encoded
+        EncodedFrame { bytes, start: 0 }
+    }
+}
+
+fn response_options(codec: Codec, metadata: &Metadata) -> EncodedOptions {
+    let mut options = OptionsBuilder::new(codec);
+    metadata.write(&mut options);
+    options.finish()
+}
+
+/// A frame in a thread's buffer.
+pub(crate) struct EncodedFrame {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl EncodedFrame {
+    /// Leaves the buffer to the thread.
+    pub(crate) fn give_back(self) {
+        scratch::put(self.bytes);
+    }
+}
+
+impl Deref for EncodedFrame {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }

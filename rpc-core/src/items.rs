@@ -15,7 +15,7 @@ use crate::{
     connection::Shared,
     protocol::{
         EncodedItems, FIRST_PIECE_BYTES, Frame, Head, ItemQueue, SendRoom, StreamCredit, StreamRef,
-        begin_item, body_too_large, end_body,
+        begin_item, body_too_large, end_item,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -315,7 +315,7 @@ impl OutgoingItems {
         if codec == Codec::MessagePack {
             let start = begin_item(frames, id);
             body::encode(codec, item, frames).map_err(not_encoded)?;
-            let start = end_body(frames, start);
+            let start = end_item(frames, start);
             return Ok(frames.len() - start);
         }
         let mut body = scratch::take();

@@ -101,6 +101,10 @@ impl From<Bytes> for Vec<u8> {
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.len() < SHARE_BYTES {
+            return serializer.serialize_bytes(self);
+        }
+        let _offer = Offer::make(&self.0);
         serializer.serialize_bytes(self)
     }
 }
@@ -142,9 +146,39 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Bytes from this size on are not copied out of a body that is little more than they are. Such a
-/// body has come in pieces, and has a buffer of its own.
+/// Bytes from this size on are not copied into a body, and not out of one that is little more than
+/// they are. Such a body goes in pieces, and has a buffer of its own where it comes.
 const SHARE_BYTES: usize = 64 << 10;
+
+thread_local!(static OFFERED: Cell<Option<bytes::Bytes>> = const { Cell::new(None) });
+
+/// Lets whoever writes what is being serialized share bytes instead of copying them.
+struct Offer;
+
+impl Offer {
+    fn make(bytes: &bytes::Bytes) -> Self {
+        OFFERED.set(Some(bytes.clone()));
+        Offer
+    }
+}
+
+/// Also after a panic.
+impl Drop for Offer {
+    fn drop(&mut self) {
+        OFFERED.set(None);
+    }
+}
+
+/// The bytes that were offered, if it is these.
+#[inline]
+pub(super) fn offered(part: &[u8]) -> Option<bytes::Bytes> {
+    if part.len() < SHARE_BYTES {
+        return None;
+    }
+    OFFERED
+        .take()
+        .filter(|bytes| bytes.as_ptr_range() == part.as_ptr_range())
+}
 
 thread_local!(static BODY: Cell<Option<bytes::Bytes>> = const { Cell::new(None) });
 
@@ -194,6 +228,40 @@ mod tests {
         let decoded: Bytes = decoded.expect("bytes");
         assert_eq!(decoded, value);
         (encoded, decoded)
+    }
+
+    fn encoded(value: &impl Serialize) -> body::Rope {
+        let (mut out, mut shared) = (vec![9; 3], body::Shared::default());
+        body::encode_sharing(Codec::MessagePack, value, &mut out, &mut shared).expect("a value");
+        shared.into_rope(&out, 3)
+    }
+
+    #[test]
+    fn large_bytes_are_parts_of_what_is_encoded_and_the_whole_is_the_same() {
+        let large = |byte: u8| Bytes::from(vec![byte; SHARE_BYTES + usize::from(byte)]);
+        let value = (
+            "first",
+            large(1),
+            Bytes::from(vec![2; 40]),
+            vec![large(3), large(4)],
+            5,
+        );
+        let rope = encoded(&value);
+        let mut whole = Vec::new();
+        body::encode(Codec::MessagePack, &value, &mut whole).expect("a value");
+        assert_eq!(rope.len(), whole.len());
+        assert_eq!(*rope.first(usize::MAX), *whole);
+        assert_eq!(*rope.first(100), whole[..100]);
+        let mut pieces = Vec::new();
+        while pieces.len() < rope.len() {
+            pieces.extend_from_slice(rope.piece(pieces.len()));
+        }
+        assert_eq!(pieces, whole);
+        assert!(rope.piece(whole.len()).is_empty());
+        // Behind an array's header, a string of five and the header of the bytes.
+        let place = 1 + 6 + 5;
+        assert_eq!(rope.piece(place).as_ptr(), value.1.as_ptr());
+        assert!(OFFERED.take().is_none());
     }
 
     #[test]

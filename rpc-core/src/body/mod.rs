@@ -4,10 +4,12 @@
 //! - [`args`]: the arguments of a method, an array
 //! - [`bytes`]: the type for bytes in signatures
 //! - `json`: `serde_json`, with bytes as base64
+//! - `rope`: bodies of several parts
 
 pub mod args;
 pub mod bytes;
 mod json;
+mod rope;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ use crate::{
     protocol,
     status::{Code, Fate, Status},
 };
+use rope::RopeWriter;
+pub(crate) use rope::{Rope, Shared};
 
 /// How deep values may be nested, in both codecs.
 pub const MAX_NESTING: usize = 64;
@@ -101,6 +105,27 @@ pub fn encode<T: Serialize + ?Sized>(
         Codec::MessagePack => value
             .serialize(
                 &mut rmp_serde::Serializer::new(out)
+                    .with_human_readable()
+                    .with_struct_map(),
+            )
+            .map_err(|error| BodyError::Encode(error.to_string())),
+        Codec::Json => json::encode(value, out),
+    }
+}
+
+/// Like [`encode`], but large [`Bytes`](bytes::Bytes) may be left out of `out`: they are in `shared`
+/// then, with their places.
+#[inline]
+pub(crate) fn encode_sharing<T: Serialize + ?Sized>(
+    codec: Codec,
+    value: &T,
+    out: &mut Vec<u8>,
+    shared: &mut Shared,
+) -> Result<(), BodyError> {
+    match codec {
+        Codec::MessagePack => value
+            .serialize(
+                &mut rmp_serde::Serializer::new(RopeWriter::new(out, shared))
                     .with_human_readable()
                     .with_struct_map(),
             )

@@ -31,7 +31,7 @@ use super::{
     shared::{Shared, State},
 };
 use crate::{
-    body::Codec,
+    body::{Codec, Rope},
     close::{CloseCode, CloseReason, ClosedBy},
     inbound_call::InboundCall,
     metadata::Metadata,
@@ -215,7 +215,7 @@ struct Answers {
     bytes: Vec<u8>,
     ends: Vec<(CallId, usize)>,
     /// Responses that go in pieces.
-    large: Vec<(CallId, Bytes, Metadata)>,
+    large: Vec<(CallId, Rope, Metadata)>,
 }
 
 impl<T: Transport> Driver<T> {

@@ -11,23 +11,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Watcher;
 use crate::{
-    body::Codec,
+    body::{Codec, Rope},
     close::CloseReason,
     context::ConnectionInfo,
     identity::Identity,
-    inbound_call::Reply,
+    inbound_call::{EncodedFrame, Reply},
     limits::Limits,
     line::{Line, LineRef, NextSession},
     metadata::Metadata,
     peer::SessionId,
     protocol::{CallId, Connection, Side},
-    scratch,
     session_state::Values,
     status::{Code, Status},
     topic::QueuedItems,
@@ -403,7 +401,7 @@ impl HandlerGuard {
         let answer = self.answer(reply);
         poll_fn(|cx| self.poll_write(cx, &answer)).await;
         if let Answer::Frame(frame) = answer {
-            scratch::put(frame);
+            frame.give_back();
         }
     }
 
@@ -430,10 +428,9 @@ impl HandlerGuard {
 
 /// What ends a call.
 pub(super) enum Answer {
-    /// The whole frame, in a thread's buffer.
-    Frame(Vec<u8>),
+    Frame(EncodedFrame),
     /// A response that goes in pieces.
-    Large(Bytes, Metadata),
+    Large(Rope, Metadata),
 }
 
 impl Drop for HandlerGuard {

@@ -44,7 +44,7 @@ fn answered(arrival: Arrival) -> Reply {
 /// The terminal frame, which shows all that a reply has.
 fn frame(reply: Reply) -> Vec<u8> {
     let id = CallId::of(1, crate::protocol::Side::Dialler);
-    reply.into_frame(id, Codec::Json)
+    reply.into_frame(id, Codec::Json).to_vec()
 }
 
 fn text(reply: Reply) -> String {

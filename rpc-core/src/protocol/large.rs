@@ -3,13 +3,14 @@
 
 use std::{borrow::Cow, collections::VecDeque};
 
-use bytes::Bytes;
-
 use super::{
     frame::{CallId, ChunkState, Frame, Head},
     options::{OptionKey, Options, OptionsBuilder},
 };
-use crate::{body::Codec, priority::Priority};
+use crate::{
+    body::{Codec, Rope},
+    priority::Priority,
+};
 
 /// A body up to this size travels in its frame. Of a larger one, so much does.
 pub(crate) const FIRST_PIECE_BYTES: usize = 64 << 10;
@@ -44,7 +45,7 @@ struct LargeBody {
     is_request: bool,
     /// The frame with the first piece, until it is sent.
     first: Vec<u8>,
-    body: Bytes,
+    body: Rope,
     sent: usize,
     /// Frames of the same call, or notifications if it is one: none overtakes.
     followers: VecDeque<Follower>,
@@ -70,7 +71,7 @@ enum Follower {
     },
     Large {
         first: Vec<u8>,
-        body: Bytes,
+        body: Rope,
         sent: usize,
         is_request: bool,
     },
@@ -158,7 +159,7 @@ impl LargeBodies {
     }
 
     /// Queues a frame with a large body behind the body of its key, which must be on its way.
-    pub(super) fn follow(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Bytes) {
+    pub(super) fn follow(&mut self, key: CallId, codec: Codec, frame: &Frame<'_>, body: Rope) {
         let (first, sent) = first_frame(codec, frame, &body);
         let is_request = matches!(frame.head, Head::Request { .. });
         self.push_follower(
@@ -199,7 +200,7 @@ impl LargeBodies {
         priority: Priority,
         codec: Codec,
         frame: &Frame<'_>,
-        body: Bytes,
+        body: Rope,
     ) {
         let (first, sent) = first_frame(codec, frame, &body);
         self.bytes += first.len() + body.len() - sent;
@@ -271,11 +272,12 @@ impl LargeBodies {
         codec: Codec,
         priority: Priority,
         mut write: impl FnMut(Priority, Output<'_>),
-    ) -> Option<Bytes> {
+    ) -> Option<Rope> {
         let is_next = |large: &LargeBody| large.priority == priority;
         let index = self.queue.iter().position(is_next);
         let mut large = self.queue.remove(index?)?;
-        let end = cut(codec, &large.body, large.sent, PIECE_BYTES);
+        let piece = cut(codec, large.body.piece(large.sent), PIECE_BYTES);
+        let end = large.sent + piece.len();
         let state = if end == large.body.len() {
             ChunkState::Last
         } else {
@@ -284,10 +286,10 @@ impl LargeBodies {
         let chunk = Frame::new(Head::Chunk {
             id: large.key,
             state,
-            piece: Cow::Borrowed(&large.body[large.sent..end]),
+            piece: Cow::Borrowed(piece),
         });
         write(priority, Output::Frame(&chunk));
-        self.bytes -= end - large.sent;
+        self.bytes -= piece.len();
         large.sent = end;
         if state == ChunkState::More {
             self.queue.push_back(large);
@@ -336,12 +338,13 @@ pub(super) enum Output<'a> {
 }
 
 /// A frame with the first piece of its body, and how long that is.
-fn first_frame(codec: Codec, frame: &Frame<'_>, body: &[u8]) -> (Vec<u8>, usize) {
-    let end = cut(codec, body, 0, FIRST_PIECE_BYTES);
+fn first_frame(codec: Codec, frame: &Frame<'_>, body: &Rope) -> (Vec<u8>, usize) {
+    // With one byte more it is known whether that begins a character.
+    let first = body.first(FIRST_PIECE_BYTES + 1);
+    let piece = cut(codec, &first, FIRST_PIECE_BYTES);
     let mut options = OptionsBuilder::from_options(codec, frame.options, None);
     options.uint(TOTAL_BYTES, body.len() as u64);
     let options = options.finish();
-    let piece = &body[..end];
     let text;
     let payload = match codec {
         Codec::MessagePack => piece,
@@ -358,19 +361,20 @@ fn first_frame(codec: Codec, frame: &Frame<'_>, body: &[u8]) -> (Vec<u8>, usize)
         payload,
     }
     .encode(codec, &mut encoded);
-    (encoded, end)
+    (encoded, piece.len())
 }
 
-/// Where a piece that begins at `start` ends: in JSON not within a character.
-fn cut(codec: Codec, body: &[u8], start: usize, length: usize) -> usize {
-    let mut end = body.len().min(start + length);
+/// The first piece of what is left, of up to so many bytes: in JSON it does not end within a
+/// character.
+fn cut(codec: Codec, rest: &[u8], max_bytes: usize) -> &[u8] {
+    let mut end = rest.len().min(max_bytes);
     if codec == Codec::Json {
         // 0b10xxxxxx is the inside of a character (RFC 3629 §3).
-        while end < body.len() && body[end] & 0xc0 == 0x80 {
+        while end < rest.len() && rest[end] & 0xc0 == 0x80 {
             end -= 1;
         }
     }
-    end
+    &rest[..end]
 }
 
 /// How large the body is of which a frame has the first piece; none if it has all of it.

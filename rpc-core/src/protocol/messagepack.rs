@@ -162,22 +162,28 @@ pub(super) fn put_item(out: &mut Vec<u8>, id: CallId, payload: &[u8]) {
     put_bin(out, payload);
 }
 
-/// Begins a RESPONSE without options around a body that is about to be written. Says where that
-/// begins, for [`end_body`].
+/// What is before the body of a RESPONSE is written here, at the end of it, once that is known.
+pub(crate) const RESPONSE_ROOM: [u8; 16] = [0; 16];
+
+/// Puts what makes a RESPONSE without options around a body that was written behind
+/// [`RESPONSE_ROOM`] right before that, and says where the frame begins.
 #[inline]
-pub(crate) fn begin_response(out: &mut Vec<u8>, id: CallId) -> usize {
-    begin_body(out, kind::RESPONSE, id)
+pub(crate) fn complete_response(out: &mut Vec<u8>, id: CallId) -> usize {
+    let end = out.len();
+    out.extend_from_slice(&[0x93, kind::RESPONSE]);
+    put_uint(out, id.value());
+    put_bin_length(out, end - RESPONSE_ROOM.len());
+    let start = RESPONSE_ROOM.len() - (out.len() - end);
+    out.copy_within(end.., start);
+    out.truncate(end);
+    start
 }
 
-/// Like [`begin_response`], for an ITEM.
+/// Begins an ITEM without options around a body that is about to be written. Says where that
+/// begins, for [`end_item`].
 #[inline]
 pub(crate) fn begin_item(out: &mut Vec<u8>, id: CallId) -> usize {
-    begin_body(out, kind::ITEM, id)
-}
-
-#[inline]
-fn begin_body(out: &mut Vec<u8>, kind: u8, id: CallId) -> usize {
-    out.extend_from_slice(&[0x93, kind]);
+    out.extend_from_slice(&[0x93, kind::ITEM]);
     put_uint(out, id.value());
     out.extend_from_slice(&[0xc4, 0]);
     out.len()
@@ -185,7 +191,7 @@ fn begin_body(out: &mut Vec<u8>, kind: u8, id: CallId) -> usize {
 
 /// Ends the frame, and says where its body begins now.
 #[inline]
-pub(crate) fn end_body(out: &mut Vec<u8>, start: usize) -> usize {
+pub(crate) fn end_item(out: &mut Vec<u8>, start: usize) -> usize {
     let length = out.len() - start;
     if let Ok(length) = u8::try_from(length) {
         out[start - 1] = length;
@@ -260,11 +266,16 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
 
 #[inline]
 pub(crate) fn put_bin(out: &mut Vec<u8>, bytes: &[u8]) {
-    match bytes.len() {
-        length @ 0..=0xff => out.extend_from_slice(&[0xc4, length as u8]),
-        length => put_length(out, [0xc5, 0xc6], length),
-    }
+    put_bin_length(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+#[inline]
+fn put_bin_length(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..=0xff => out.extend_from_slice(&[0xc4, length as u8]),
+        _ => put_length(out, [0xc5, 0xc6], length),
+    }
 }
 
 pub(crate) fn put_map(out: &mut Vec<u8>, entries: usize) {

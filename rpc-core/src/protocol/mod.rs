@@ -63,7 +63,9 @@ pub use handshake::PeerLimits;
 pub(crate) use handshake::deadline_ms;
 pub(crate) use item_queue::ItemQueue;
 pub(crate) use large::{FIRST_PIECE_BYTES, TOTAL_BYTES};
-pub(crate) use messagepack::{begin_item, begin_response, check_value, end_body, put_uint};
+pub(crate) use messagepack::{
+    RESPONSE_ROOM, begin_item, check_value, complete_response, end_item, put_uint,
+};
 pub use options::{EncodedOptions, OptionKey, OptionValue, Options, OptionsBuilder};
 pub use packer::{Batch, Packer};
 pub(crate) use resume::Offer;

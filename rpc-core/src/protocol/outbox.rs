@@ -13,7 +13,10 @@ use super::{
     packer::{Batch, Packer},
     replay::{Gap, Replay},
 };
-use crate::{body::Codec, priority::Priority};
+use crate::{
+    body::{Codec, Rope},
+    priority::Priority,
+};
 
 /// So much is handed out to be written at a time: what comes meanwhile, and is more urgent, goes
 /// before the rest.
@@ -171,7 +174,8 @@ impl Outbox {
     /// large body of the same call, or of a notification if it is one.
     pub(super) fn push_body(&mut self, priority: Priority, frame: Frame<'_>, body: &mut Vec<u8>) {
         if body.len() > FIRST_PIECE_BYTES {
-            self.push_large(priority, &frame, std::mem::take(body).into());
+            let body = Bytes::from(std::mem::take(body));
+            self.push_large(priority, &frame, body.into());
             return;
         }
         self.push_shared(priority, frame, body);
@@ -212,7 +216,7 @@ impl Outbox {
     }
 
     /// Appends a frame whose body is larger than one piece.
-    pub(super) fn push_large(&mut self, priority: Priority, frame: &Frame<'_>, body: Bytes) {
+    pub(super) fn push_large(&mut self, priority: Priority, frame: &Frame<'_>, body: Rope) {
         let Some(key) = large::key(&frame.head) else {
             return;
         };
@@ -582,7 +586,7 @@ mod tests {
         let mut outbox = outbox();
         let body = Bytes::from(vec![0; 1 << 20]);
         for (id, priority) in [(1, Priority::Low), (5, Priority::High)] {
-            outbox.push_large(priority, &item(id, &[]), body.clone());
+            outbox.push_large(priority, &item(id, &[]), body.clone().into());
         }
         let mut ends: Vec<u64> = Vec::new();
         let mut low = 0;

@@ -3,14 +3,15 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use bytes::Bytes;
-
 use super::{
     frame::{CallId, Frame, Head},
     handshake::PeerLimits,
     messagepack,
 };
-use crate::{body::Codec, scratch};
+use crate::{
+    body::{Codec, Rope},
+    scratch,
+};
 
 /// A message is closed once it has that many bytes: a much larger one would be held up as a whole.
 /// So is the buffer that it is in, which is handed on as it is.
@@ -75,7 +76,7 @@ pub struct Batch {
     messages: Vec<Ready>,
     /// Large bodies of which these are the last pieces. Memory is given back when the batch is
     /// cleared, and no lock is held.
-    pub(super) sent: Vec<Bytes>,
+    pub(super) sent: Vec<Rope>,
 }
 
 /// A message in a batch.

@@ -18,7 +18,6 @@ use crate::{
     inbound_call::{Ended, InboundCall, Reply},
     inherited,
     protocol::{CallId, MethodKind, Target},
-    scratch,
     service::{Dispatched, Dispatcher, PendingHandler},
     transport::Transport,
 };
@@ -95,7 +94,7 @@ impl<T: Transport> Driver<T> {
         }
         let frame = reply.into_frame(id, self.shared.codec);
         self.work.get().answers.bytes.extend_from_slice(&frame);
-        scratch::put(frame);
+        frame.give_back();
         self.answered(id);
     }
 
@@ -306,7 +305,7 @@ impl Future for HandlerTask {
         if let Some(answer) = &task.answer {
             ready!(task.guard.poll_write(cx, answer));
             if let Some(Answer::Frame(frame)) = task.answer.take() {
-                scratch::put(frame);
+                frame.give_back();
             }
         }
         Poll::Ready(())

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Connection;
 use crate::{
+    body::Rope,
     metadata::{CallOptions, Metadata},
     method::MAX_ALIASES,
     priority::Priority,
@@ -323,7 +324,7 @@ impl Connection {
     pub(crate) fn answer_large(
         &mut self,
         id: CallId,
-        body: Bytes,
+        body: Rope,
         metadata: &Metadata,
         wakers: &mut Vec<Waker>,
     ) {

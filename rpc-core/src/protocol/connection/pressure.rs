@@ -179,7 +179,8 @@ impl Connection {
         self.notify_credit -= 1;
         let method = self.method_ref(method);
         let frame = Frame::new(Head::Notify { method });
-        self.outbox.push_large(Priority::Normal, &frame, body);
+        self.outbox
+            .push_large(Priority::Normal, &frame, body.into());
     }
 
     /// Writes a VOLATILE, if it is likely to go soon.

@@ -62,7 +62,8 @@ impl Connection {
         outgoing.spend(1, body.len());
         if body.len() > FIRST_PIECE_BYTES {
             let frame = Frame::new(Head::Item { id: stream.id });
-            self.outbox.push_large(priority, &frame, body.clone());
+            self.outbox
+                .push_large(priority, &frame, body.clone().into());
         } else {
             self.outbox.push_item(priority, stream.id, body);
         }
