@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use wirecall::{Bytes, Client, Code, Codec, Fate, Limits, Server};
+use wirecall::{Bytes, Client, Code, Codec, Context, Fate, Limits, Server, Status};
 
 use crate::{
     interop::{
@@ -260,6 +261,71 @@ async fn dropping_a_stream_in_the_middle_of_an_item_ends_it() {
         soon(endless.next()).await.unwrap().unwrap();
         drop(endless);
         soon(blobs.0.notified()).await;
+        idle(&client).await;
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Album {
+    title: String,
+    pictures: Vec<Bytes>,
+    places: Vec<u32>,
+    cover: Option<Bytes>,
+}
+
+#[wirecall::service]
+trait Albums {
+    async fn album(&self, cx: &Context) -> Album;
+    async fn attempt(&self) -> Result<Album, Status>;
+}
+
+struct Shelf(Album);
+
+impl Albums for Shelf {
+    async fn album(&self, cx: &Context) -> Album {
+        cx.set_response_metadata("edition", "second").unwrap();
+        self.0.clone()
+    }
+
+    async fn attempt(&self) -> Result<Album, Status> {
+        // Once more, by a handler that has to wait.
+        tokio::task::yield_now().await;
+        Ok(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn results_with_large_bytes_here_and_there_arrive_whole() {
+    let picture = |length| Bytes::from(pattern(length));
+    let album = Album {
+        title: "between small and large".repeat(100),
+        // Around the size from which on they are not copied, and one of them twice.
+        pictures: [65_535, 65_536, 3, 0, 300_000, 1_000_000]
+            .map(picture)
+            .into(),
+        places: (0..20_000).collect(),
+        cover: Some(picture(300_000)),
+    };
+    let server = Server::builder().service(AlbumsServer::new(Shelf(album.clone())));
+    let address = start(server).await;
+    for codec in Codec::ALL {
+        let client = connect(address, codec).await;
+        let albums = AlbumsClient::new(&client);
+        for round in 0..3 {
+            let (first, again, repeated) = soon(async {
+                tokio::join!(
+                    albums.album().with_metadata(),
+                    albums.attempt(),
+                    albums.attempt().idempotency_key("the-same"),
+                )
+            })
+            .await;
+            let (first, metadata) = first.unwrap();
+            assert_eq!(metadata.get("edition"), Some("second"));
+            for result in [first, again.unwrap(), repeated.unwrap()] {
+                assert!(result == album, "in round {round}, {codec:?}");
+            }
+        }
         idle(&client).await;
     }
 }
