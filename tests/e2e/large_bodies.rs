@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use wirecall::{Bytes, Client, Code, Codec, Context, Fate, Limits, Server, Status};
+use wirecall::{Bytes, Client, Code, Codec, Context, Fate, KeptResults, Limits, Server, Status};
 
 use crate::{
     interop::{
@@ -306,7 +306,9 @@ async fn results_with_large_bytes_here_and_there_arrive_whole() {
         places: (0..20_000).collect(),
         cover: Some(picture(300_000)),
     };
-    let server = Server::builder().service(AlbumsServer::new(Shelf(album.clone())));
+    let server = Server::builder()
+        .service(AlbumsServer::new(Shelf(album.clone())))
+        .kept_results(KeptResults::default().max_result_bytes(4 << 20));
     let address = start(server).await;
     for codec in Codec::ALL {
         let client = connect(address, codec).await;
@@ -316,7 +318,7 @@ async fn results_with_large_bytes_here_and_there_arrive_whole() {
                 tokio::join!(
                     albums.album().with_metadata(),
                     albums.attempt(),
-                    albums.attempt().idempotency_key("the-same"),
+                    albums.attempt().idempotency_key(codec.subprotocol()),
                 )
             })
             .await;
