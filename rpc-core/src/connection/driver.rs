@@ -36,7 +36,10 @@ use crate::{
     inbound_call::InboundCall,
     metadata::Metadata,
     peer::Peer,
-    protocol::{Batch, CallId, Event, Events, Position, ProtocolError, Resume, StreamRef, Target},
+    protocol::{
+        Batch, CallId, Connection, Event, Events, Position, ProtocolError, Resume, StreamRef,
+        Target,
+    },
     service::{Dispatcher, Router},
     transport::{Message, MessageKind, Received, Transport, TransportError},
 };
@@ -504,6 +507,22 @@ impl<T: Transport> Driver<T> {
         {
             return;
         }
+        self.hand_over_and(|_, _| ());
+    }
+
+    /// The same, and an answer behind it: collected with the others it would be copied once more.
+    fn hand_over_with(&mut self, id: CallId, frame: &[u8]) {
+        let (is_congested, room_bytes) = self.hand_over_and(|connection, wakers| {
+            connection.answer_encoded(id, frame, wakers);
+            (connection.is_congested(), connection.room_bytes())
+        });
+        self.is_congested |= is_congested;
+        self.room_bytes = room_bytes;
+    }
+
+    #[inline]
+    fn hand_over_and<R>(&mut self, last: impl FnOnce(&mut Connection, &mut Vec<Waker>) -> R) -> R {
+        let work = self.work.get();
         let wakers = &mut work.events.wakers;
         let answers = &mut work.answers;
         let mut state = self.shared.lock();
@@ -519,6 +538,7 @@ impl<T: Transport> Driver<T> {
         for _ in 0..std::mem::take(&mut self.notifications_handled) {
             connection.notification_handled();
         }
+        let result = last(connection, wakers);
         for (id, task) in work.spawned.drain(..) {
             state.remember_task(id, task);
         }
@@ -528,6 +548,7 @@ impl<T: Transport> Driver<T> {
         if answers.bytes.capacity() > 64 << 10 {
             answers.bytes = Vec::new();
         }
+        result
     }
 
     // ---- writing
