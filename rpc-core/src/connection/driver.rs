@@ -100,6 +100,8 @@ pub(crate) struct Driver<T> {
     message: Option<(Bytes, Position)>,
     work: Lent,
     notifications_handled: usize,
+    /// Whether a handler's answer has left in this step already.
+    has_answered: bool,
     /// Whether the last step was so slow that the next one looks for the handler to blame.
     suspicious: bool,
 
@@ -243,6 +245,7 @@ impl<T: Transport> Driver<T> {
             message: None,
             work: Lent::default(),
             notifications_handled: 0,
+            has_answered: false,
             suspicious: false,
             is_flushing: false,
             has_yielded: false,
@@ -398,7 +401,9 @@ impl<T: Transport> Driver<T> {
         if !finished {
             self.message = Some((message, position));
         }
-        let has_run = !self.work.get().answers.ends.is_empty() || self.notifications_handled > 0;
+        let has_run = std::mem::take(&mut self.has_answered)
+            || !self.work.get().answers.ends.is_empty()
+            || self.notifications_handled > 0;
         self.suspicious = has_run && now.elapsed() > SLOW_POLL;
         self.hand_over();
         Ok(())
@@ -516,6 +521,7 @@ impl<T: Transport> Driver<T> {
             connection.answer_encoded(id, frame, wakers);
             (connection.is_congested(), connection.room_bytes())
         });
+        self.has_answered = true;
         self.is_congested |= is_congested;
         self.room_bytes = room_bytes;
     }
