@@ -589,6 +589,55 @@ mod tests {
         }
     }
 
+    /// Where each message is, and how many of them may be kept where they are.
+    fn places(batch: &Batch) -> (Vec<*const u8>, usize) {
+        let messages = batch.counted_messages(0);
+        let shared = messages.filter(|(.., buffer)| buffer.is_some()).count();
+        (batch.messages().map(<[u8]>::as_ptr).collect(), shared)
+    }
+
+    #[test]
+    fn large_messages_are_taken_over_and_not_copied() {
+        for codec in Codec::ALL {
+            for sizes in [vec![HAND_ON_BYTES], vec![PACK_BYTES, HAND_ON_BYTES]] {
+                let mut packer = Packer::new(codec);
+                for size in &sizes {
+                    packer.push_encoded(&vec![b'1'; size / 2], true);
+                    packer.push_encoded(&vec![b'1'; size / 2], true);
+                }
+                let full = packer.full.iter().map(|buffer| buffer.bytes.as_ptr());
+                let packed: Vec<_> = full.chain([packer.last.bytes.as_ptr()]).collect();
+                let mut batch = Batch::default();
+                packer.take(&mut batch);
+                assert_eq!(places(&batch), (packed, 1), "{codec:?}");
+                // What comes next begins anew.
+                packer.push(&cancel(1));
+                batch.clear();
+                packer.take(&mut batch);
+                let taken: Vec<_> = batch.messages().map(<[u8]>::to_vec).collect();
+                assert_eq!(taken, messages(codec, 1), "{codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_fills_its_buffer() {
+        let mut packer = Packer::new(Codec::MessagePack);
+        let mut batch = Batch::default();
+        for (room, shared) in [(2 * HAND_ON_BYTES, 1), (2 * HAND_ON_BYTES + 2, 0)] {
+            packer.last.bytes = Vec::with_capacity(room);
+            packer.push_encoded(&[1; HAND_ON_BYTES], true);
+            packer.take(&mut batch);
+            assert_eq!(places(&batch).1, shared, "{room}");
+            batch.clear();
+        }
+        // The array that a frame alone does not need has begun.
+        let mut packer = Packer::new(Codec::Json);
+        packer.push_encoded(&[b'1'; HAND_ON_BYTES], true);
+        packer.take(&mut batch);
+        assert_eq!(places(&batch).1, 0);
+    }
+
     /// Each frame comes out once, in order, and is counted, whatever the sizes and whoever takes.
     #[test]
     fn whatever_is_put_in_comes_out_in_order() {
@@ -635,7 +684,7 @@ mod tests {
 
     /// Takes the frames out of their messages.
     fn take_over(codec: Codec, batch: &mut Batch, taken: &mut String) {
-        for (message, counted) in batch.counted_messages(0) {
+        for (message, counted, _) in batch.counted_messages(0) {
             let message = std::str::from_utf8(message).unwrap();
             match codec {
                 Codec::Json if message.starts_with("[[") => {

@@ -345,6 +345,17 @@ mod tests {
         batch.messages().flatten().copied().collect()
     }
 
+    /// Sends a message with a frame of so many bytes, in a buffer of its own if it is large.
+    fn send_large(replay: &mut Replay, bytes: usize) -> Vec<u8> {
+        let mut packer = Packer::new(Codec::MessagePack);
+        let frame = vec![replay.sent() as u8; bytes];
+        packer.push_encoded(&frame, true);
+        let mut batch = Batch::default();
+        packer.take(&mut batch);
+        replay.record(&batch, 0);
+        frame
+    }
+
     fn again(replay: &mut Replay) -> Vec<Vec<u8>> {
         let mut batch = Batch::default();
         replay.take(&mut batch, usize::MAX);
@@ -442,8 +453,14 @@ mod tests {
                     // As the outbox does, which sends nothing new before all has been sent again.
                     0..3 if !replay.is_restarted() => {
                         let before = replay.sent();
-                        let frames = 1 + random.below(4).pow(6);
-                        kept.push_back((before, send(&mut replay, frames)));
+                        let message = match random.below(3) {
+                            0 => {
+                                let bytes = 8_000 + random.below(60_000);
+                                send_large(&mut replay, bytes as usize)
+                            }
+                            _ => send(&mut replay, 1 + random.below(4).pow(6)),
+                        };
+                        kept.push_back((before, message));
                     }
                     0..4 => {
                         let acknowledged = random.below(kept.len() as u64 + 1) as usize;
@@ -475,6 +492,44 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn large_messages_are_kept_where_they_are_and_sent_again_among_the_others() {
+        let mut replay = Replay::default();
+        replay.set_limit(usize::MAX);
+        let sent = [
+            send(&mut replay, 1),
+            send_large(&mut replay, 70_000),
+            send_large(&mut replay, 20_000),
+            send(&mut replay, 1),
+        ];
+        let buffers = replay.messages.iter().filter(|kept| kept.buffer.is_some());
+        assert_eq!(buffers.count(), 2);
+        assert_eq!(replay.blocks[0].len(), sent[0].len() + sent[3].len());
+        for acknowledged in 0..=4 {
+            replay.restart(acknowledged).unwrap();
+            let rest = &sent[acknowledged as usize..];
+            assert_eq!(replay.bytes, rest.concat().len());
+            assert_eq!(again(&mut replay), rest);
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_the_threads_again_once_it_is_written_and_acknowledged() {
+        let mut packer = Packer::new(Codec::MessagePack);
+        packer.push_encoded(&[1; 70_000], true);
+        let mut batch = Batch::default();
+        packer.take(&mut batch);
+        let place = batch.messages().next().map(<[u8]>::as_ptr);
+        let mut replay = Replay::default();
+        replay.set_limit(usize::MAX);
+        replay.record(&batch, 0);
+        batch.clear();
+        assert_eq!(scratch::take_output().capacity(), 0, "it is kept");
+        replay.acknowledge(1).unwrap();
+        let buffer = scratch::take_output();
+        assert_eq!((Some(buffer.as_ptr()), buffer.len()), (place, 0));
     }
 
     #[test]
