@@ -79,7 +79,7 @@ pub(crate) fn take_output() -> Vec<u8> {
 }
 
 /// Gives an empty buffer back.
-#[inline]
+#[inline(never)]
 pub(crate) fn put_output(buffer: Vec<u8>) {
     if buffer.capacity() > KEEP_OUTPUT_BYTES {
         return;
@@ -88,6 +88,7 @@ pub(crate) fn put_output(buffer: Vec<u8>) {
 }
 
 /// Gives a buffer back that others may still have: whoever has it last does.
+#[inline(never)]
 pub(crate) fn release_output(buffer: Arc<Vec<u8>>) {
     if let Some(mut buffer) = Arc::into_inner(buffer) {
         buffer.clear();

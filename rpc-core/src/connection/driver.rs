@@ -516,6 +516,7 @@ impl<T: Transport> Driver<T> {
     }
 
     /// The same, and an answer behind it: collected with the others it would be copied once more.
+    #[inline(never)]
     fn hand_over_with(&mut self, id: CallId, frame: &[u8]) {
         let (is_congested, room_bytes) = self.hand_over_and(|connection, wakers| {
             connection.answer_encoded(id, frame, wakers);

@@ -290,8 +290,7 @@ impl Packer {
         self.close_message();
         let is_large = self.last.bytes.len() >= HAND_ON_BYTES;
         if is_large || !batch.is_empty() || self.last.taken > 0 || !self.full.is_empty() {
-            while self.take_message(batch) > 0 {}
-            return;
+            return self.take_each(batch);
         }
         // As a rule: nothing is copied, and the batch's buffer takes the place of this one.
         std::mem::swap(&mut self.last.bytes, &mut batch.bytes);
@@ -304,6 +303,11 @@ impl Packer {
             });
         }
         self.open = Packed::default();
+    }
+
+    #[inline(never)]
+    fn take_each(&mut self, batch: &mut Batch) {
+        while self.take_message(batch) > 0 {}
     }
 
     /// Moves the first message to `batch`, and says how many bytes it has; none if there is none.
@@ -488,7 +492,9 @@ impl Batch {
     pub fn clear(&mut self) {
         self.messages.clear();
         self.sent.clear();
-        self.large.drain(..).for_each(scratch::release_output);
+        if !self.large.is_empty() {
+            self.large.drain(..).for_each(scratch::release_output);
+        }
         if self.bytes.capacity() > KEEP_BYTES {
             self.bytes = Vec::new();
         } else {
