@@ -1,6 +1,9 @@
 //! Buffers for each thread, so that connections and calls need none of their own.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// A buffer larger than this is not kept.
 const KEEP_BYTES: usize = 64 << 10;
@@ -76,10 +79,19 @@ pub(crate) fn take_output() -> Vec<u8> {
 }
 
 /// Gives an empty buffer back.
-#[inline]
+#[inline(never)]
 pub(crate) fn put_output(buffer: Vec<u8>) {
     if buffer.capacity() > KEEP_OUTPUT_BYTES {
         return;
     }
     let _ = OUTPUTS.try_with(|outputs| outputs.borrow_mut().put(buffer));
+}
+
+/// Gives a buffer back that others may still have: whoever has it last does.
+#[inline(never)]
+pub(crate) fn release_output(buffer: Arc<Vec<u8>>) {
+    if let Some(mut buffer) = Arc::into_inner(buffer) {
+        buffer.clear();
+        put_output(buffer);
+    }
 }

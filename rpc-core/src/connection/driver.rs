@@ -104,6 +104,8 @@ pub(crate) struct Driver<T> {
     message: Option<(Bytes, Position)>,
     work: Lent,
     notifications_handled: usize,
+    /// Whether a handler's answer has left in this step already.
+    has_answered: bool,
     /// Whether the last step was so slow that the next one looks for the handler to blame.
     suspicious: bool,
     /// How long the steps of this turn took that have started handlers.
@@ -249,6 +251,7 @@ impl<T: Transport> Driver<T> {
             message: None,
             work: Lent::default(),
             notifications_handled: 0,
+            has_answered: false,
             suspicious: false,
             handling: Duration::ZERO,
             is_flushing: false,
@@ -407,7 +410,9 @@ impl<T: Transport> Driver<T> {
         if !finished {
             self.message = Some((message, position));
         }
-        let has_run = !self.work.get().answers.ends.is_empty() || self.notifications_handled > 0;
+        let has_run = std::mem::take(&mut self.has_answered)
+            || !self.work.get().answers.ends.is_empty()
+            || self.notifications_handled > 0;
         let spent = if has_run {
             now.elapsed()
         } else {
@@ -522,6 +527,24 @@ impl<T: Transport> Driver<T> {
         {
             return;
         }
+        self.hand_over_and(|_, _| ());
+    }
+
+    /// The same, and an answer behind it: collected with the others it would be copied once more.
+    #[inline(never)]
+    fn hand_over_with(&mut self, id: CallId, frame: &[u8]) {
+        let (is_congested, room_bytes) = self.hand_over_and(|connection, wakers| {
+            connection.answer_encoded(id, frame, wakers);
+            room_for_answers(connection)
+        });
+        self.has_answered = true;
+        self.is_congested |= is_congested;
+        self.room_bytes = room_bytes;
+    }
+
+    #[inline]
+    fn hand_over_and<R>(&mut self, last: impl FnOnce(&mut Connection, &mut Vec<Waker>) -> R) -> R {
+        let work = self.work.get();
         let wakers = &mut work.events.wakers;
         let answers = &mut work.answers;
         let mut state = self.shared.lock();
@@ -537,6 +560,7 @@ impl<T: Transport> Driver<T> {
         for _ in 0..std::mem::take(&mut self.notifications_handled) {
             connection.notification_handled();
         }
+        let result = last(connection, wakers);
         for (id, task) in work.spawned.drain(..) {
             state.remember_task(id, task);
         }
@@ -546,6 +570,7 @@ impl<T: Transport> Driver<T> {
         if answers.bytes.capacity() > 64 << 10 {
             answers.bytes = Vec::new();
         }
+        result
     }
 
     // ---- writing

@@ -1,7 +1,7 @@
 //! Frames packed into messages. Many frames in one message divide what each message costs:
 //! masking, a header, a wake-up.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use super::{
     frame::{CallId, Frame, Head},
@@ -19,6 +19,10 @@ const PACK_BYTES: usize = 64 << 10;
 
 /// A new buffer has room for so much: a small frame or two.
 const FIRST_BYTES: usize = 256;
+
+/// A buffer with a single message of so many bytes is handed on as it is, too: what was sent is kept
+/// in it then.
+const HAND_ON_BYTES: usize = 16 << 10;
 
 /// A buffer larger than this is given back once it is empty.
 const KEEP_BYTES: usize = 128 << 10;
@@ -71,8 +75,8 @@ struct Count {
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Full buffers that were taken over with the message that is in each.
-    full: Vec<Vec<u8>>,
+    /// Large messages, in the buffers that they were packed in.
+    large: Vec<Arc<Vec<u8>>>,
     messages: Vec<Ready>,
     /// Large bodies of which these are the last pieces. Memory is given back when the batch is
     /// cleared, and no lock is held.
@@ -82,8 +86,8 @@ pub struct Batch {
 /// A message in a batch.
 #[derive(Debug)]
 struct Ready {
-    /// Which of the full buffers it is in, if it is in one.
-    full: Option<usize>,
+    /// Which of the buffers taken over it is in, if it is in one.
+    large: Option<usize>,
     range: Range<usize>,
     counted: u32,
 }
@@ -297,9 +301,9 @@ impl Packer {
         if self.is_empty() {
             return;
         }
-        if !batch.is_empty() || self.last.taken > 0 || !self.full.is_empty() {
-            while self.take_message(batch) > 0 {}
-            return;
+        let is_large = self.last.bytes.len() >= HAND_ON_BYTES;
+        if is_large || !batch.is_empty() || self.last.taken > 0 || !self.full.is_empty() {
+            return self.take_each(batch);
         }
         // As a rule: nothing is copied, and the batch's buffer takes the place of this one.
         let last = self.finish_message();
@@ -307,7 +311,7 @@ impl Packer {
         let mut take = |message: Packed| {
             self.counted.taken += u64::from(message.counted);
             batch.messages.push(Ready {
-                full: None,
+                large: None,
                 range: message.start..message.end,
                 counted: message.counted,
             });
@@ -317,6 +321,12 @@ impl Packer {
         }
         last.into_iter().for_each(take);
         self.open = Packed::default();
+    }
+
+    #[inline(never)]
+    fn take_each(&mut self, batch: &mut Batch) {
+        self.close_message();
+        while self.take_message(batch) > 0 {}
     }
 
     /// Moves the first message to `batch`, and says how many bytes it has; none if there is none.
@@ -329,7 +339,7 @@ impl Packer {
                 let taken = buffer.closed.pop();
                 let buffer = self.full.pop_front().map(|buffer| buffer.bytes);
                 if let (Some(message), Some(bytes)) = (&taken, buffer) {
-                    batch.push_full(bytes, message);
+                    batch.take_over(bytes, message);
                 }
                 taken
             }
@@ -337,6 +347,15 @@ impl Packer {
                 let taken = buffer.copy_message(batch);
                 if buffer.taken == buffer.closed.len() {
                     self.full.pop_front();
+                }
+                taken
+            }
+            None if self.last.is_large_alone() && self.open.frames == 0 => {
+                let taken = self.last.closed.pop();
+                let buffer = std::mem::take(&mut self.last.bytes);
+                self.open = Packed::default();
+                if let Some(message) = &taken {
+                    batch.take_over(buffer, message);
                 }
                 taken
             }
@@ -389,6 +408,12 @@ impl Buffer {
         self.bytes.len() - self.first
     }
 
+    /// Whether there is nothing in it but a large message that is closed.
+    #[inline]
+    fn is_large_alone(&self) -> bool {
+        self.bytes.len() >= HAND_ON_BYTES && self.closed.len() == 1 && self.taken == 0
+    }
+
     /// Copies the first message that was not taken out.
     fn copy_message(&mut self, batch: &mut Batch) -> Option<Packed> {
         let message = self.closed.get(self.taken)?.clone();
@@ -402,15 +427,30 @@ impl Buffer {
 impl Batch {
     /// The messages, in order.
     pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
-        self.counted_messages(0).map(|(message, _)| message)
+        self.messages.iter().map(|message| self.bytes_of(message))
     }
 
-    /// The messages from this one on, with how many counted frames they have.
-    pub(super) fn counted_messages(&self, first: usize) -> impl Iterator<Item = (&[u8], u32)> {
+    /// The messages from this one on, with how many counted frames each has, and the buffer that it
+    /// may be kept in: one that it fills.
+    pub(super) fn counted_messages(
+        &self,
+        first: usize,
+    ) -> impl Iterator<Item = (&[u8], u32, Option<&Arc<Vec<u8>>>)> {
         self.messages[first..].iter().map(|message| {
-            let bytes = message.full.map_or(&self.bytes, |full| &self.full[full]);
-            (&bytes[message.range.clone()], message.counted)
+            let bytes = self.bytes_of(message);
+            let buffer = message.large.map(|large| &self.large[large]);
+            let buffer = buffer.filter(|buffer| is_filled(buffer, &message.range));
+            (bytes, message.counted, buffer)
         })
+    }
+
+    #[inline]
+    fn bytes_of(&self, message: &Ready) -> &[u8] {
+        let buffer = match message.large {
+            None => &self.bytes,
+            Some(large) => &*self.large[large],
+        };
+        &buffer[message.range.clone()]
     }
 
     /// How many messages there are.
@@ -428,7 +468,7 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(message);
         self.messages.push(Ready {
-            full: None,
+            large: None,
             range: start..self.bytes.len(),
             counted,
         });
@@ -443,13 +483,13 @@ impl Batch {
     }
 
     /// Takes a buffer over, in which this is the only message.
-    fn push_full(&mut self, buffer: Vec<u8>, message: &Packed) {
+    fn take_over(&mut self, buffer: Vec<u8>, message: &Packed) {
         self.messages.push(Ready {
-            full: Some(self.full.len()),
+            large: Some(self.large.len()),
             range: message.start..message.end,
             counted: message.counted,
         });
-        self.full.push(buffer);
+        self.large.push(Arc::new(buffer));
     }
 
     /// Whether there are none.
@@ -471,9 +511,8 @@ impl Batch {
     pub fn clear(&mut self) {
         self.messages.clear();
         self.sent.clear();
-        for mut buffer in self.full.drain(..) {
-            buffer.clear();
-            scratch::put_output(buffer);
+        if !self.large.is_empty() {
+            self.large.drain(..).for_each(scratch::release_output);
         }
         if self.bytes.capacity() > KEEP_BYTES {
             self.bytes = Vec::new();
@@ -481,6 +520,12 @@ impl Batch {
             self.bytes.clear();
         }
     }
+}
+
+/// Whether the message is all that is in its buffer, and half of the buffer at least: what is kept
+/// takes no more memory than in a buffer that has grown by doubling.
+fn is_filled(buffer: &Vec<u8>, message: &Range<usize>) -> bool {
+    message.len() == buffer.len() && message.len() >= buffer.capacity() / 2
 }
 
 #[cfg(test)]
@@ -569,6 +614,59 @@ mod tests {
         }
     }
 
+    /// Where each message is.
+    fn places(batch: &Batch) -> Vec<*const u8> {
+        batch.messages().map(<[u8]>::as_ptr).collect()
+    }
+
+    /// How many messages may be kept where they are.
+    fn kept(batch: &Batch) -> usize {
+        let messages = batch.counted_messages(0);
+        messages.filter(|(.., buffer)| buffer.is_some()).count()
+    }
+
+    #[test]
+    fn large_messages_are_taken_over_and_not_copied() {
+        for codec in Codec::ALL {
+            for sizes in [vec![HAND_ON_BYTES], vec![PACK_BYTES, HAND_ON_BYTES]] {
+                let mut packer = Packer::new(codec);
+                for size in &sizes {
+                    packer.push_encoded(&vec![b'1'; size / 2], true);
+                    packer.push_encoded(&vec![b'1'; size / 2], true);
+                }
+                let full = packer.full.iter().map(|buffer| buffer.bytes.as_ptr());
+                let packed: Vec<_> = full.chain([packer.last.bytes.as_ptr()]).collect();
+                let mut batch = Batch::default();
+                packer.take(&mut batch);
+                assert_eq!(places(&batch), packed, "{codec:?}");
+                // What comes next begins anew.
+                packer.push(&cancel(1));
+                batch.clear();
+                packer.take(&mut batch);
+                let taken: Vec<_> = batch.messages().map(<[u8]>::to_vec).collect();
+                assert_eq!(taken, messages(codec, 1), "{codec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_fills_its_buffer() {
+        let mut packer = Packer::new(Codec::MessagePack);
+        let mut batch = Batch::default();
+        for (room, expected) in [(2 * HAND_ON_BYTES, 1), (2 * HAND_ON_BYTES + 2, 0)] {
+            packer.last.bytes = Vec::with_capacity(room);
+            packer.push_encoded(&[1; HAND_ON_BYTES], true);
+            packer.take(&mut batch);
+            assert_eq!(kept(&batch), expected, "{room}");
+            batch.clear();
+        }
+        // The array that a frame alone does not need has begun.
+        let mut packer = Packer::new(Codec::Json);
+        packer.push_encoded(&[b'1'; HAND_ON_BYTES], true);
+        packer.take(&mut batch);
+        assert_eq!(kept(&batch), 0);
+    }
+
     /// Each frame comes out once, in order, and is counted, whatever the sizes and whoever takes.
     #[test]
     fn whatever_is_put_in_comes_out_in_order() {
@@ -615,7 +713,7 @@ mod tests {
 
     /// Takes the frames out of their messages.
     fn take_over(codec: Codec, batch: &mut Batch, taken: &mut String) {
-        for (message, counted) in batch.counted_messages(0) {
+        for (message, counted, _) in batch.counted_messages(0) {
             let message = std::str::from_utf8(message).unwrap();
             match codec {
                 Codec::Json if message.starts_with("[[") => {

@@ -1,7 +1,7 @@
 //! What was sent and may have to be sent again: whole messages, until the peer has said that it has
 //! counted their frames.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::packer::Batch;
 use crate::scratch;
@@ -25,9 +25,9 @@ pub(super) struct Replay {
     /// Those of them that are not kept any more.
     acknowledged: u64,
     messages: VecDeque<Kept>,
-    /// Their bytes, one message after the other, each in one block.
+    /// The bytes of those that were copied, one message after the other, each in one block.
     blocks: VecDeque<Vec<u8>>,
-    /// Where the first message begins in the first block.
+    /// Where the first of them begins in the first block.
     start: usize,
     /// How many bytes are kept.
     bytes: usize,
@@ -44,10 +44,12 @@ struct Place {
     offset: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Kept {
     bytes: usize,
     counted: u64,
+    /// The buffer that it was written from, which holds nothing else.
+    buffer: Option<Arc<Vec<u8>>>,
 }
 
 /// The peer has counted frames that are not kept any more, or were never sent.
@@ -78,15 +80,19 @@ impl Replay {
     /// Messages that hold this many counted frames are sent, from the batch's message `first` on.
     #[inline]
     pub(super) fn record(&mut self, batch: &Batch, first: usize) {
-        for (message, counted) in batch.counted_messages(first) {
+        for (message, counted, buffer) in batch.counted_messages(first) {
             let counted = u64::from(counted);
             self.sent += counted;
             if self.limit > 0 && counted > 0 {
                 self.messages.push_back(Kept {
                     bytes: message.len(),
                     counted,
+                    buffer: buffer.cloned(),
                 });
-                self.append(message);
+                self.bytes += message.len();
+                if buffer.is_none() {
+                    self.append(message);
+                }
             }
         }
         if self.limit == 0 {
@@ -96,7 +102,6 @@ impl Replay {
 
     #[inline]
     fn append(&mut self, message: &[u8]) {
-        self.bytes += message.len();
         match self.blocks.back_mut() {
             Some(block) if block.len() < BLOCK_BYTES => block.extend_from_slice(message),
             _ => self.append_block(message),
@@ -119,12 +124,12 @@ impl Replay {
             return Err(Gap);
         }
         let before = (self.acknowledged, self.bytes);
-        while let Some(first) = self.messages.front().copied()
+        while let Some(first) = self.messages.front()
             && self.acknowledged + first.counted <= count
+            && let Some(first) = self.messages.pop_front()
         {
-            self.messages.pop_front();
             self.acknowledged += first.counted;
-            self.forget_first(first.bytes);
+            self.forget_first(first);
         }
         let frames = self.acknowledged - before.0;
         let is_light = frames < HEAVY_FRAMES && before.1 - self.bytes < HEAVY_BYTES;
@@ -150,21 +155,16 @@ impl Replay {
         }
     }
 
-    /// The first message is not kept any more, which has so many bytes.
-    fn forget_first(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        self.start += bytes;
-        let is_used_up = self.blocks.front().map(Vec::len) == Some(self.start);
-        if is_used_up {
-            self.start = 0;
-            if let Some(mut block) = self.blocks.pop_front() {
-                block.clear();
-                match self.blocks.is_empty() {
-                    true => self.blocks.push_back(block),
-                    false => scratch::put_output(block),
-                }
+    /// This is not kept any more, which was the first message.
+    fn forget_first(&mut self, first: Kept) {
+        self.bytes -= first.bytes;
+        let is_used_up = match first.buffer {
+            Some(buffer) => {
+                scratch::release_output(buffer);
+                false
             }
-        }
+            None => self.forget_copied(first.bytes),
+        };
         if let Some(again) = &mut self.again {
             match again.index.checked_sub(1) {
                 // It was sent again for nothing.
@@ -187,6 +187,23 @@ impl Replay {
                 }
             }
         }
+    }
+
+    /// So many bytes of the first block are not kept any more. Says whether that was used up.
+    fn forget_copied(&mut self, bytes: usize) -> bool {
+        self.start += bytes;
+        let is_used_up = self.blocks.front().map(Vec::len) == Some(self.start);
+        if is_used_up {
+            self.start = 0;
+            if let Some(mut block) = self.blocks.pop_front() {
+                block.clear();
+                match self.blocks.is_empty() {
+                    true => self.blocks.push_back(block),
+                    false => scratch::put_output(block),
+                }
+            }
+        }
+        is_used_up
     }
 
     /// Leaves the empty block to the thread.
@@ -275,10 +292,14 @@ impl Replay {
 /// The message at this place, which moves on behind it.
 fn next<'a>(
     blocks: &'a VecDeque<Vec<u8>>,
-    messages: &VecDeque<Kept>,
+    messages: &'a VecDeque<Kept>,
     place: &mut Place,
 ) -> Option<&'a [u8]> {
     let kept = messages.get(place.index)?;
+    if let Some(buffer) = &kept.buffer {
+        place.index += 1;
+        return Some(buffer);
+    }
     if blocks.get(place.block)?.len() == place.offset {
         place.block += 1;
         place.offset = 0;
@@ -322,6 +343,17 @@ mod tests {
         packer.take(&mut batch);
         replay.record(&batch, 0);
         batch.messages().flatten().copied().collect()
+    }
+
+    /// Sends a message with a frame of so many bytes, in a buffer of its own if it is large.
+    fn send_large(replay: &mut Replay, bytes: usize) -> Vec<u8> {
+        let mut packer = Packer::new(Codec::MessagePack);
+        let frame = vec![replay.sent() as u8; bytes];
+        packer.push_encoded(&frame, true);
+        let mut batch = Batch::default();
+        packer.take(&mut batch);
+        replay.record(&batch, 0);
+        frame
     }
 
     fn again(replay: &mut Replay) -> Vec<Vec<u8>> {
@@ -421,8 +453,14 @@ mod tests {
                     // As the outbox does, which sends nothing new before all has been sent again.
                     0..3 if !replay.is_restarted() => {
                         let before = replay.sent();
-                        let frames = 1 + random.below(4).pow(6);
-                        kept.push_back((before, send(&mut replay, frames)));
+                        let message = match random.below(3) {
+                            0 => {
+                                let bytes = 8_000 + random.below(60_000);
+                                send_large(&mut replay, bytes as usize)
+                            }
+                            _ => send(&mut replay, 1 + random.below(4).pow(6)),
+                        };
+                        kept.push_back((before, message));
                     }
                     0..4 => {
                         let acknowledged = random.below(kept.len() as u64 + 1) as usize;
@@ -454,6 +492,44 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn large_messages_are_kept_where_they_are_and_sent_again_among_the_others() {
+        let mut replay = Replay::default();
+        replay.set_limit(usize::MAX);
+        let sent = [
+            send(&mut replay, 1),
+            send_large(&mut replay, 70_000),
+            send_large(&mut replay, 20_000),
+            send(&mut replay, 1),
+        ];
+        let buffers = replay.messages.iter().filter(|kept| kept.buffer.is_some());
+        assert_eq!(buffers.count(), 2);
+        assert_eq!(replay.blocks[0].len(), sent[0].len() + sent[3].len());
+        for acknowledged in 0..=4 {
+            replay.restart(acknowledged).unwrap();
+            let rest = &sent[acknowledged as usize..];
+            assert_eq!(replay.bytes, rest.concat().len());
+            assert_eq!(again(&mut replay), rest);
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_the_threads_again_once_it_is_written_and_acknowledged() {
+        let mut packer = Packer::new(Codec::MessagePack);
+        packer.push_encoded(&[1; 70_000], true);
+        let mut batch = Batch::default();
+        packer.take(&mut batch);
+        let place = batch.messages().next().map(<[u8]>::as_ptr);
+        let mut replay = Replay::default();
+        replay.set_limit(usize::MAX);
+        replay.record(&batch, 0);
+        batch.clear();
+        assert_eq!(scratch::take_output().capacity(), 0, "it is kept");
+        replay.acknowledge(1).unwrap();
+        let buffer = scratch::take_output();
+        assert_eq!((Some(buffer.as_ptr()), buffer.len()), (place, 0));
     }
 
     #[test]

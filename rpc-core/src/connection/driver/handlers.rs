@@ -29,6 +29,9 @@ pub(super) const SLOW_POLL: Duration = Duration::from_micros(100);
 /// processor's cache.
 const ANSWERS_BYTES: usize = 16 << 10;
 
+/// An answer of so many bytes goes into the outbox at once: to copy it takes longer than the lock.
+const DIRECT_BYTES: usize = 1 << 10;
+
 /// What a handler ends with, if only a panic.
 fn reply_of(ended: Option<Ended>) -> Reply {
     ended.map_or_else(Reply::panicked, |mut ended| ended.take_reply())
@@ -58,6 +61,10 @@ impl<T: Transport> Driver<T> {
                     return self.answer(id, Reply::panicked());
                 };
                 if let Some(frame) = ended.frame(self.max_body_bytes) {
+                    if frame.len() >= DIRECT_BYTES {
+                        self.hand_over_with(id, frame);
+                        return self.keep(ended.into_call());
+                    }
                     self.work.get().answers.bytes.extend_from_slice(frame);
                     self.answered(id);
                     if self.work.get().answers.bytes.len() > ANSWERS_BYTES {
