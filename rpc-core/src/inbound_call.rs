@@ -275,8 +275,7 @@ impl InboundCall {
         }
         if !shared.is_empty() {
             let start = framed.map_or(0, |_| RESPONSE_ROOM.len());
-            let whole = shared.into_rope(&body, start);
-            scratch::put(body);
+            let whole = shared.into_rope(&scratch::into_bytes(body), start);
             return Reply {
                 outcome: Outcome::Large(Box::new((whole, context.take_response_metadata()))),
                 body: Vec::new(),

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 /// A buffer larger than this is not kept.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -69,6 +71,16 @@ pub(crate) fn put(buffer: Vec<u8>) {
     if buffer.capacity() <= KEEP_BYTES {
         let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
     }
+}
+
+/// What is in a buffer: a copy if that is little, and else the buffer itself, which would not be kept.
+pub(crate) fn into_bytes(buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() > KEEP_BYTES {
+        return buffer.into();
+    }
+    let bytes = Bytes::copy_from_slice(&buffer);
+    put(buffer);
+    bytes
 }
 
 /// A buffer for what a connection is about to write, empty.

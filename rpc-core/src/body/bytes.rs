@@ -233,7 +233,7 @@ mod tests {
     fn encoded(value: &impl Serialize) -> body::Rope {
         let (mut out, mut shared) = (vec![9; 3], body::Shared::default());
         body::encode_sharing(Codec::MessagePack, value, &mut out, &mut shared).expect("a value");
-        shared.into_rope(&out, 3)
+        shared.into_rope(&out.into(), 3)
     }
 
     #[test]

@@ -81,8 +81,7 @@ impl Shared {
     }
 
     /// The whole body. What `encoded` has before `start` is not a part of it.
-    pub(crate) fn into_rope(self, encoded: &[u8], mut start: usize) -> Rope {
-        let encoded = Bytes::copy_from_slice(encoded);
+    pub(crate) fn into_rope(self, encoded: &Bytes, mut start: usize) -> Rope {
         let mut rope = Rope::default();
         for (place, bytes) in self.0 {
             rope.push(encoded.slice(start..place));
