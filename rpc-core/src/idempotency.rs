@@ -279,7 +279,7 @@ impl ResultCache {
         let bytes = reply.kept_bytes();
         let limit = self.bounds.max_result_bytes.min(self.bounds.max_bytes);
         if bytes <= limit {
-            return Some(reply.detached());
+            return Some(reply.to_keep());
         }
         let message = format!(
             "the call was executed, and its result not kept: it has {bytes} bytes, the limit is \

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     body::{
-        self, Codec, Rope, Shared,
+        self, Codec, Rope,
         args::{self, Arguments},
     },
     context::Context,
@@ -261,7 +261,6 @@ impl InboundCall {
     pub fn respond<T: Serialize>(&self, value: &T) -> Reply {
         let Parts { codec, context, .. } = &*self.0;
         let mut body = scratch::take();
-        let mut shared = Shared::default();
         // As a rule the frame is written around its body at once.
         let framed = context
             .id
@@ -269,17 +268,20 @@ impl InboundCall {
         if framed.is_some() {
             body.extend_from_slice(&RESPONSE_ROOM);
         }
-        if let Err(error) = body::encode_sharing(*codec, value, &mut body, &mut shared) {
-            scratch::put(body);
-            return Reply::error(error.into_status());
-        }
-        if !shared.is_empty() {
-            let start = framed.map_or(0, |_| RESPONSE_ROOM.len());
-            let whole = shared.into_rope(&scratch::into_bytes(body), start);
-            return Reply {
-                outcome: Outcome::Large(Box::new((whole, context.take_response_metadata()))),
-                body: Vec::new(),
-            };
+        match body::encode_sharing(*codec, value, &mut body) {
+            Ok(None) => {}
+            Ok(Some(shared)) => {
+                let start = framed.map_or(0, |_| RESPONSE_ROOM.len());
+                let whole = shared.into_rope(&scratch::into_bytes(body), start);
+                return Reply {
+                    outcome: Outcome::Large(Box::new((whole, context.take_response_metadata()))),
+                    body: Vec::new(),
+                };
+            }
+            Err(error) => {
+                scratch::put(body);
+                return Reply::error(error.into_status());
+            }
         }
         let outcome = match framed {
             Some(id) => Outcome::Encoded(complete_response(&mut body, id)),
@@ -404,6 +406,18 @@ impl Reply {
             outcome,
             body: self.body[start..].to_vec(),
         }
+    }
+
+    /// A copy like [`Reply::detached`] that shares nothing with the application: it may be kept for
+    /// long, and has only the bytes that it counts.
+    pub(crate) fn to_keep(&self) -> Self {
+        let mut copy = self.detached();
+        if let Outcome::Large(large) = copy.outcome {
+            let (whole, metadata) = *large;
+            copy.body = whole.first(usize::MAX).into_owned();
+            copy.outcome = Outcome::Response(metadata);
+        }
+        copy
     }
 
     /// Whether it says that the call had no effect.

@@ -84,7 +84,8 @@ async fn executed_before_the_first_answer(codec: Codec) -> u32 {
     executed
 }
 
-#[tokio::test]
+// One thread for the server's handlers, and one for who waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_of_many_answers_does_not_wait_for_the_handlers_of_the_others() {
     for codec in Codec::ALL {
         // A handler that the operating system holds up for a moment is taken for a slow one, and

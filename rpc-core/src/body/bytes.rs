@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Visitor},
+    ser,
 };
 
 /// Bytes in a method's signature or in a type that travels: `bin` in MessagePack, a base64
@@ -104,6 +105,10 @@ impl Serialize for Bytes {
         if self.len() < SHARE_BYTES {
             return serializer.serialize_bytes(self);
         }
+        if LARGE.get() != Large::Served {
+            LARGE.set(Large::Met);
+            return Err(ser::Error::custom("these bytes are not to be copied"));
+        }
         let _offer = Offer::make(&self.0);
         serializer.serialize_bytes(self)
     }
@@ -149,6 +154,39 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Bytes from this size on are not copied into a body, and not out of one that is little more than
 /// they are. Such a body goes in pieces, and has a buffer of its own where it comes.
 const SHARE_BYTES: usize = 64 << 10;
+
+/// What becomes of large bytes that are serialized.
+#[derive(Clone, Copy, PartialEq)]
+enum Large {
+    /// They are copied, or shared with whoever looks for them.
+    Served,
+    /// They end the attempt.
+    Unwelcome,
+    /// They have ended it.
+    Met,
+}
+
+thread_local!(static LARGE: Cell<Large> = const { Cell::new(Large::Served) });
+
+/// Serializes a value that has, as a rule, no large bytes in it. `None` if it has: then it failed, and
+/// is to be serialized again.
+#[inline]
+pub(super) fn without_large<T>(serialize: impl FnOnce() -> T) -> Option<T> {
+    /// Also after a panic.
+    struct Restore;
+
+    impl Drop for Restore {
+        #[inline]
+        fn drop(&mut self) {
+            LARGE.set(Large::Served);
+        }
+    }
+
+    let _restore = Restore;
+    LARGE.set(Large::Unwelcome);
+    let serialized = serialize();
+    (LARGE.get() != Large::Met).then_some(serialized)
+}
 
 thread_local!(static OFFERED: Cell<Option<bytes::Bytes>> = const { Cell::new(None) });
 
@@ -216,6 +254,8 @@ fn share(part: &[u8]) -> Option<bytes::Bytes> {
 
 #[cfg(test)]
 mod tests {
+    use serde::ser::SerializeTuple as _;
+
     use super::*;
     use crate::{Codec, body};
 
@@ -231,8 +271,9 @@ mod tests {
     }
 
     fn encoded(value: &impl Serialize) -> body::Rope {
-        let (mut out, mut shared) = (vec![9; 3], body::Shared::default());
-        body::encode_sharing(Codec::MessagePack, value, &mut out, &mut shared).expect("a value");
+        let mut out = vec![9; 3];
+        let shared = body::encode_sharing(Codec::MessagePack, value, &mut out);
+        let shared = shared.expect("a value").expect("large bytes");
         shared.into_rope(&out.into(), 3)
     }
 
@@ -262,6 +303,46 @@ mod tests {
         let place = 1 + 6 + 5;
         assert_eq!(rope.piece(place).as_ptr(), value.1.as_ptr());
         assert!(OFFERED.take().is_none());
+    }
+
+    #[test]
+    fn what_has_no_large_bytes_or_is_json_is_encoded_as_a_whole() {
+        let small = Bytes::from(vec![1; SHARE_BYTES - 1]);
+        let large = Bytes::from(vec![1; SHARE_BYTES]);
+        for (codec, value) in [(Codec::MessagePack, &small), (Codec::Json, &large)] {
+            let (mut out, mut whole) = (Vec::new(), Vec::new());
+            let shared = body::encode_sharing(codec, value, &mut out).expect("bytes");
+            assert!(shared.is_none());
+            body::encode(codec, value, &mut whole).expect("bytes");
+            assert_eq!(out, whole);
+        }
+    }
+
+    #[test]
+    fn a_value_that_fails_or_panics_leaves_nothing_behind_for_the_next_one() {
+        struct Fails(Bytes, bool);
+
+        impl Serialize for Fails {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                assert!(self.1, "as it is meant to");
+                let mut tuple = serializer.serialize_tuple(2)?;
+                tuple.serialize_element(&self.0)?;
+                Err(ser::Error::custom("behind the bytes"))
+            }
+        }
+
+        let large = Bytes::from(vec![1; SHARE_BYTES]);
+        for fails in [Fails(large.clone(), true), Fails(large.clone(), false)] {
+            let attempt = || body::encode_sharing(Codec::MessagePack, &fails, &mut Vec::new());
+            let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
+            assert!(attempt.is_err() || attempt.is_ok_and(|encoded| encoded.is_err()));
+            // Elsewhere large bytes are copied as ever.
+            let mut whole = Vec::new();
+            body::encode(Codec::MessagePack, &large, &mut whole).expect("bytes");
+            assert_eq!(whole.len(), 5 + large.len());
+            assert_eq!(encoded(&large).len(), whole.len());
+            assert!(OFFERED.take().is_none());
+        }
     }
 
     #[test]

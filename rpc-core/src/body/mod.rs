@@ -113,25 +113,38 @@ pub fn encode<T: Serialize + ?Sized>(
     }
 }
 
-/// Like [`encode`], but large [`Bytes`](bytes::Bytes) may be left out of `out`: they are in `shared`
+/// Like [`encode`], but large [`Bytes`](bytes::Bytes) may be left out of `out`: they are returned
 /// then, with their places.
 #[inline]
 pub(crate) fn encode_sharing<T: Serialize + ?Sized>(
     codec: Codec,
     value: &T,
     out: &mut Vec<u8>,
-    shared: &mut Shared,
-) -> Result<(), BodyError> {
-    match codec {
-        Codec::MessagePack => value
-            .serialize(
-                &mut rmp_serde::Serializer::new(RopeWriter::new(out, shared))
-                    .with_human_readable()
-                    .with_struct_map(),
-            )
-            .map_err(|error| BodyError::Encode(error.to_string())),
-        Codec::Json => json::encode(value, out),
+) -> Result<Option<Shared>, BodyError> {
+    if codec == Codec::Json {
+        return json::encode(value, out).map(|()| None);
     }
+    // As a rule there are none, and then it is not worth while to look at each write for them. The
+    // attempt ends with the first one.
+    let start = out.len();
+    match bytes::without_large(|| encode(codec, value, out)) {
+        Some(encoded) => encoded.map(|()| None),
+        None => {
+            out.truncate(start);
+            encode_parts(value, out).map(Some)
+        }
+    }
+}
+
+#[cold]
+fn encode_parts<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<Shared, BodyError> {
+    let mut shared = Shared::default();
+    let mut serializer = rmp_serde::Serializer::new(RopeWriter::new(out, &mut shared))
+        .with_human_readable()
+        .with_struct_map();
+    let encoded = value.serialize(&mut serializer);
+    encoded.map_err(|error| BodyError::Encode(error.to_string()))?;
+    Ok(shared)
 }
 
 /// Decodes one value. Strings and bytes may be borrowed from `bytes`, in JSON only strings without

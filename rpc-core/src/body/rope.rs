@@ -75,11 +75,6 @@ pub(super) struct RopeWriter<'a> {
 pub(crate) struct Shared(Vec<(usize, Bytes)>);
 
 impl Shared {
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The whole body. What `encoded` has before `start` is not a part of it.
     pub(crate) fn into_rope(self, encoded: &Bytes, mut start: usize) -> Rope {
         let mut rope = Rope::default();

@@ -676,6 +676,10 @@ impl<T: Transport> Driver<T> {
     fn idle(&mut self, cx: &mut Context<'_>, state: &mut State) -> Result<(), CloseReason> {
         self.arm_timer(cx, state);
         self.watch_window(cx, state);
+        if self.timer.is_none() {
+            // Nothing would take it away later.
+            self.spare = None;
+        }
         if state.is_ending() {
             self.check_ending(state)?;
         }

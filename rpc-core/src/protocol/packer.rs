@@ -634,6 +634,8 @@ mod tests {
                     packer.push_encoded(&vec![b'1'; size / 2], true);
                     packer.push_encoded(&vec![b'1'; size / 2], true);
                 }
+                // For the bracket that ends an array.
+                packer.last.bytes.reserve(1);
                 let full = packer.full.iter().map(|buffer| buffer.bytes.as_ptr());
                 let packed: Vec<_> = full.chain([packer.last.bytes.as_ptr()]).collect();
                 let mut batch = Batch::default();

@@ -57,6 +57,8 @@ impl<T: Transport> Driver<T> {
             Some((_, before)) if written - before < MIN_PROGRESS_BYTES => {}
             _ => self.stalled = Some((now, written)),
         }
+        // The window has its time once all that went through it is written.
+        self.shut_since = None;
         let shared = self.shared.clone();
         let mut state = shared.lock();
         state.now = None;
