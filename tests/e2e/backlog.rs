@@ -226,6 +226,39 @@ async fn a_peer_that_only_pings_behind_a_window_that_is_shut_is_given_up() {
     assert!(begun.elapsed() < stall + Duration::from_secs(2));
 }
 
+/// What went through the window last may take long to be written, while more waits behind it: the
+/// time of the window begins when that is done.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_is_not_given_up_for_a_window_that_it_cannot_open_yet() {
+    let (peer, is_blocked, written) = silent().await;
+    let inbox = InboxClient::new(&peer);
+    while written.load(Ordering::Relaxed) < (1 << 20) - 60_000 {
+        inbox.put(&[7; 20_000]).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+    is_blocked.store(true, Ordering::Relaxed);
+    for _ in 0..4 {
+        inbox.put(&[7; 60_000]).await.unwrap();
+    }
+    sleep(Duration::from_millis(1)).await;
+    let before = written.load(Ordering::Relaxed);
+    assert!(before > 1 << 20, "the window is shut");
+    let stall = Limits::default().write_stall;
+    let end = Instant::now() + 4 * stall;
+    while Instant::now() < end {
+        // It takes something, and has not taken all.
+        written.fetch_add(8 << 10, Ordering::Relaxed);
+        sleep(Duration::from_secs(1)).await;
+        assert!(!peer.is_closed(), "{:?} were left", end - Instant::now());
+    }
+    is_blocked.store(false, Ordering::Relaxed);
+    let begun = Instant::now();
+    let reason = soon(peer.closed()).await;
+    assert_eq!(reason.code, CloseCode::WRITE_STALL);
+    let elapsed = begun.elapsed();
+    assert!(stall <= elapsed && elapsed < stall + Duration::from_secs(2));
+}
+
 /// Sends until nothing more is written.
 async fn shut_window(peer: &Peer, written: &AtomicU64) {
     let inbox = InboxClient::new(peer);

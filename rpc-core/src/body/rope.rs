@@ -11,38 +11,39 @@ use super::bytes::offered;
 
 /// An encoded body. Its parts follow one another; none is empty.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rope {
-    parts: Vec<Bytes>,
-    length: usize,
+pub(crate) struct Rope(Vec<Part>);
+
+#[derive(Clone, Debug)]
+struct Part {
+    /// How many bytes of the body there are up to the end of this part.
+    end: usize,
+    bytes: Bytes,
 }
 
 impl Rope {
     pub(crate) fn len(&self) -> usize {
-        self.length
+        self.0.last().map_or(0, |last| last.end)
     }
 
-    fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
-            self.length += part.len();
-            self.parts.push(part);
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            let end = self.len() + bytes.len();
+            self.0.push(Part { end, bytes });
         }
     }
 
     /// What lies behind `start` in one piece: up to the end of its part.
     pub(crate) fn piece(&self, start: usize) -> &[u8] {
-        let mut before = 0;
-        for part in &self.parts {
-            if start < before + part.len() {
-                return &part[start - before..];
-            }
-            before += part.len();
-        }
-        &[]
+        let index = self.0.partition_point(|part| part.end <= start);
+        self.0.get(index).map_or(&[], |part| {
+            let left = part.end - start;
+            &part.bytes[part.bytes.len() - left..]
+        })
     }
 
     /// The first bytes, up to so many.
     pub(crate) fn first(&self, max_bytes: usize) -> Cow<'_, [u8]> {
-        let wanted = self.length.min(max_bytes);
+        let wanted = self.len().min(max_bytes);
         if let Some(first) = self.piece(0).get(..wanted) {
             return Cow::Borrowed(first);
         }
