@@ -6,13 +6,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, Visitor},
-    ser,
 };
 
 /// Bytes in a method's signature or in a type that travels: `bin` in MessagePack, a base64
 /// string in JSON. A `Vec<u8>` would be an array of numbers in both.
 ///
-/// A cheap clone; dereferences to `[u8]`.
+/// A cheap clone; dereferences to `[u8]`. From 64 KiB on they are sent from where they are, in
+/// MessagePack, if they are part of a result: that is serialized twice then, since it shows only in
+/// doing so.
 ///
 /// ```
 /// use wirecall_core::Bytes;
@@ -107,7 +108,8 @@ impl Serialize for Bytes {
         }
         if LARGE.get() != Large::Served {
             LARGE.set(Large::Met);
-            return Err(ser::Error::custom("these bytes are not to be copied"));
+            // Not an error: whoever serializes something within something else may rely on that.
+            return serializer.serialize_bytes(&[]);
         }
         let _offer = Offer::make(&self.0);
         serializer.serialize_bytes(self)
@@ -160,16 +162,16 @@ const SHARE_BYTES: usize = 64 << 10;
 enum Large {
     /// They are copied, or shared with whoever looks for them.
     Served,
-    /// They end the attempt.
+    /// They are left out, and what is serialized does not count.
     Unwelcome,
-    /// They have ended it.
+    /// Some were left out.
     Met,
 }
 
 thread_local!(static LARGE: Cell<Large> = const { Cell::new(Large::Served) });
 
-/// Serializes a value that has, as a rule, no large bytes in it. `None` if it has: then it failed, and
-/// is to be serialized again.
+/// Serializes a value that has, as a rule, no large bytes in it. `None` if it has: then it is to be
+/// serialized again.
 #[inline]
 pub(super) fn without_large<T>(serialize: impl FnOnce() -> T) -> Option<T> {
     /// Also after a panic.
@@ -254,7 +256,7 @@ fn share(part: &[u8]) -> Option<bytes::Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use serde::ser::SerializeTuple as _;
+    use serde::ser::{Error as _, SerializeTuple as _};
 
     use super::*;
     use crate::{Codec, body};
@@ -319,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn large_bytes_in_something_that_is_serialized_within_a_value_are_in_that() {
+        struct Packed(Bytes);
+
+        impl Serialize for Packed {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let whole = serde_json::to_string(&self.0).expect("bytes have a form in JSON");
+                serializer.serialize_u64(whole.len() as u64)
+            }
+        }
+
+        let packed = Packed(Bytes::from(vec![1; SHARE_BYTES]));
+        let mut whole = Vec::new();
+        body::encode(Codec::MessagePack, &packed, &mut whole).expect("a number");
+        assert_eq!(*encoded(&packed).first(usize::MAX), *whole);
+    }
+
+    #[test]
     fn a_value_that_fails_or_panics_leaves_nothing_behind_for_the_next_one() {
         struct Fails(Bytes, bool);
 
@@ -327,7 +346,7 @@ mod tests {
                 assert!(self.1, "as it is meant to");
                 let mut tuple = serializer.serialize_tuple(2)?;
                 tuple.serialize_element(&self.0)?;
-                Err(ser::Error::custom("behind the bytes"))
+                Err(S::Error::custom("behind the bytes"))
             }
         }
 

@@ -124,8 +124,7 @@ pub(crate) fn encode_sharing<T: Serialize + ?Sized>(
     if codec == Codec::Json {
         return json::encode(value, out).map(|()| None);
     }
-    // As a rule there are none, and then it is not worth while to look at each write for them. The
-    // attempt ends with the first one.
+    // As a rule there are none, and then it is not worth while to look at each write for them.
     let start = out.len();
     match bytes::without_large(|| encode(codec, value, out)) {
         Some(encoded) => encoded.map(|()| None),
