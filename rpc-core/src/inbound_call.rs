@@ -17,9 +17,8 @@ use crate::{
     metadata::Metadata,
     peer::Peer,
     protocol::{
-        Body, CallId, EncodedOptions, FIRST_PIECE_BYTES, Frame, Head, OptionsBuilder,
-        RESPONSE_ROOM, Small, StreamCredit, StreamRef, body_too_large, complete_response,
-        error_frame, error_options,
+        Body, CallId, FIRST_PIECE_BYTES, Frame, Head, RESPONSE_ROOM, Small, StreamCredit,
+        StreamRef, body_too_large, complete_response, error_frame, error_options,
     },
     scratch,
     status::{Code, Fate, Status},
@@ -497,20 +496,19 @@ impl Reply {
                 };
             }
             Outcome::Response(metadata) => {
-                options = response_options(codec, metadata);
+                options = metadata.options(codec);
                 Frame {
-                    head: Head::Response { id },
                     options: options.as_options(),
-                    payload: &self.body,
+                    ..Frame::with_payload(Head::Response { id }, &self.body)
                 }
             }
             Outcome::Large(large) => {
-                options = response_options(codec, &large.1);
-                body = large.0.first(usize::MAX);
+                let (whole, metadata) = &**large;
+                body = whole.first(usize::MAX);
+                options = metadata.options(codec);
                 Frame {
-                    head: Head::Response { id },
                     options: options.as_options(),
-                    payload: &body,
+                    ..Frame::with_payload(Head::Response { id }, &body)
                 }
             }
             Outcome::Nothing => Frame::with_payload(Head::Response { id }, &self.body),
@@ -524,12 +522,6 @@ impl Reply {
         scratch::put(self.body);
         EncodedFrame { bytes, start: 0 }
     }
-}
-
-fn response_options(codec: Codec, metadata: &Metadata) -> EncodedOptions {
-    let mut options = OptionsBuilder::new(codec);
-    metadata.write(&mut options);
-    options.finish()
 }
 
 /// A frame in a thread's buffer.

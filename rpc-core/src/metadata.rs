@@ -7,8 +7,9 @@ use crate::{
     limits::Limits,
     priority::Priority,
     protocol::{
-        MethodKind, OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY, PositionReader,
-        STREAM_BYTES, STREAM_ITEMS, STREAMS, StreamCredit, TOTAL_BYTES, TopicPosition,
+        EncodedOptions, MethodKind, OptionKey, OptionValue, Options, OptionsBuilder, PRIORITY,
+        PositionReader, STREAM_BYTES, STREAM_ITEMS, STREAMS, StreamCredit, TOTAL_BYTES,
+        TopicPosition,
     },
     status::{Code, Fate, Status},
 };
@@ -216,6 +217,13 @@ impl Metadata {
         }
         metadata.check_limits(limits)?;
         Ok(metadata)
+    }
+
+    /// The options of a frame that has no others.
+    pub(crate) fn options(&self, codec: Codec) -> EncodedOptions {
+        let mut options = OptionsBuilder::new(codec);
+        self.write(&mut options);
+        options.finish()
     }
 
     pub(crate) fn write(&self, options: &mut OptionsBuilder) {

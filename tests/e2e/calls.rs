@@ -99,6 +99,42 @@ async fn the_first_of_many_answers_does_not_wait_for_the_handlers_of_the_others(
 }
 
 #[wirecall::service]
+trait Worker {
+    /// Keeps its thread busy for longer than a handler should, and says in which task it ran, with
+    /// so many blanks behind it.
+    async fn task(&self, blanks: usize) -> String;
+}
+
+struct Toiling;
+
+impl Worker for Toiling {
+    async fn task(&self, blanks: usize) -> String {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+        format!("{}{}", tokio::task::id(), " ".repeat(blanks))
+    }
+}
+
+#[tokio::test]
+async fn handlers_that_hold_up_their_connection_get_tasks_of_their_own() {
+    // Small answers are collected, and others go into the outbox at once.
+    for blanks in [0, 4000] {
+        let address = start(Server::builder().service(WorkerServer::new(Toiling))).await;
+        let client = connect(address, Codec::MessagePack).await;
+        let worker = WorkerClient::new(&client);
+        let connection = worker.task(blanks).await.unwrap();
+        // The first was slow, one after it is looked at for that, and those after that one are spawned.
+        let mut calls = 1;
+        while worker.task(blanks).await.unwrap() == connection {
+            calls += 1;
+            assert!(calls < 20, "with {blanks} blanks");
+        }
+    }
+}
+
+#[wirecall::service]
 trait Alarm {
     /// Answers that many milliseconds after the service's beginning.
     async fn at(&self, milliseconds: u64) -> u64;

@@ -17,7 +17,6 @@ use crate::{
         failure::{body_too_large, error_frame, error_options},
         frame::{CallId, Frame, Head, MethodRef},
         inbound::Stop,
-        options::OptionsBuilder,
     },
     status::{Code, Fate, Status},
 };
@@ -331,9 +330,7 @@ impl Connection {
         if let Some(ended) = self.inbound.remove(id, wakers)
             && self.closed.is_none()
         {
-            let mut options = OptionsBuilder::new(self.codec);
-            metadata.write(&mut options);
-            let options = options.finish();
+            let options = metadata.options(self.codec);
             let frame = Frame {
                 options: options.as_options(),
                 ..Frame::new(Head::Response { id })
